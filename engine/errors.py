@@ -142,6 +142,10 @@ class StoreUnavailable(Transient):
     """The resource or job store did not answer, or is busy."""
 
 
+class JobStalled(Transient):
+    """A job made no progress for so long that its worker gave it back."""
+
+
 class OutputUnavailable(Transient):
     """The output store did not take or give the bytes."""
 

@@ -1,0 +1,190 @@
+"""ExportRun: one claimed export job, from its lease to its end.
+
+Everything the job does runs in its own nursery beside its lease keeper, so losing the
+lease, a cancel and a shutdown all stop the work in the same way.
+"""
+
+from collections import deque
+
+import structlog
+import trio
+
+from engine.errors import (
+    JobCancelled,
+    LeaseLost,
+    OutputUnavailable,
+    PenstockError,
+    Permanent,
+    Transient,
+)
+from engine.export.planner import make_plan
+from engine.export.producer import BATCHES_WAITING_MAX, Producer
+from engine.export.writer import Writer
+from engine.failure import decisive
+from engine.lease import LeaseKeeper, backoff
+from engine.limits import EngineLimits
+from engine.model import Batch, ExportJob, FinalizedPart, Issue, Lease, Part, PartEnd
+from engine.ports import Ports, TenantStore
+
+log = structlog.get_logger()
+
+
+class ExportRun:
+    """Owns one lease. `parked` is how often this process gave the job back in a row."""
+
+    def __init__(
+        self, ports: Ports, limits: EngineLimits, lease: Lease, *, claimed_at: float, parked: int
+    ) -> None:
+        self._ports = ports
+        self._limits = limits
+        self._lease = lease
+        self._parked = parked
+        self._moves = 0
+        self._keeper = LeaseKeeper(
+            ports.export_leases,
+            lease,
+            claimed_at=claimed_at,
+            clock=ports.clock,
+            limits=limits,
+            progress=lambda: self._moves,
+        )
+        self._log = log.bind(job=lease.job, token=lease.token, attempt=lease.attempt)
+
+    def look_nowait(self) -> None:
+        """The job may have been cancelled: ask."""
+        self._keeper.look_nowait()
+
+    async def run(self) -> PenstockError | None:
+        """Work until the job ends or is not ours any more; says why, if it did not finish.
+
+        Cancelled: the job is released, claimable at once, with its attempt.
+        """
+        try:
+            await self._work_under_lease()
+        except BaseException as error:
+            cause = decisive(error)
+            if cause is not None and not isinstance(cause, Exception):
+                raise
+            with trio.move_on_after(self._limits.commit_seconds, shield=True):
+                await self._settle(cause)
+            if cause is None:
+                raise
+            return cause if isinstance(cause, PenstockError) else Permanent("internal error")
+        self._log.info("export complete")
+        return None
+
+    async def _work_under_lease(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keeper.run)
+            await self._work()
+            nursery.cancel_scope.cancel()
+
+    async def _work(self) -> None:
+        work = self._ports.export_work
+        view = await work.view(self._lease)
+        if self._lease.attempt > self._limits.attempts_max:
+            raise Permanent(
+                f"given up after {self._limits.attempts_max} attempts whose worker died; "
+                "see the server's log and start the export again"
+            )
+        store = await self._ports.tenants.store(self._lease.tenant)
+        plan = view.plan
+        if plan is None:
+            plan = await make_plan(store, view.job.request, view.job.snapshot, self._limits)
+            await work.save_plan(self._lease, plan)
+        recorded = {part.number: part for part in view.recorded}
+        missing = deque(part for part in plan if part.number not in recorded)
+        self._log.info("export begins", parts=len(plan), missing=len(missing))
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(self._limits.lanes_per_job, len(missing))):
+                nursery.start_soon(self._lane, store, view.job, missing, recorded)
+        await self._verify(view.job, recorded)
+        await work.finish(self._lease, retention_s=self._limits.retention_seconds)
+
+    async def _lane(
+        self,
+        store: TenantStore,
+        job: ExportJob,
+        missing: deque[Part],
+        recorded: dict[int, FinalizedPart],
+    ) -> None:
+        """Take parts from the shared list until there are none."""
+        while missing:
+            part = missing.popleft()
+            recorded[part.number] = await self._make_part(store, job, part)
+
+    async def _make_part(self, store: TenantStore, job: ExportJob, part: Part) -> FinalizedPart:
+        send, receive = trio.open_memory_channel[Batch | PartEnd](BATCHES_WAITING_MAX)
+        producer = Producer(
+            store, part, request=job.request, snapshot=job.snapshot, moved=self._moved
+        )
+        writer = Writer(
+            self._ports.outputs,
+            self._ports.export_work,
+            part,
+            lease=self._lease,
+            tenant=job.tenant_key,
+            limits=self._limits,
+            moved=self._moved,
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(producer.run, send)
+            return await writer.run(receive)
+        raise AssertionError("a part is recorded, or its failure propagates")
+
+    async def _verify(self, job: ExportJob, recorded: dict[int, FinalizedPart]) -> None:
+        """Every recorded file is still there: also those of owners before us."""
+        names = await self._ports.outputs.names(job.tenant_key, job.id)
+        there = {name.location for name in names if name.finished}
+        for part in recorded.values():
+            if part.file is not None and part.file.location not in there:
+                raise Permanent(
+                    "a finished file of this export is gone from the output store; "
+                    "start the export again"
+                )
+
+    def _moved(self) -> None:
+        self._moves += 1
+
+    async def _settle(self, cause: BaseException | None) -> None:
+        """Say to the store what became of the job. If it cannot be reached, the lease's
+        expiry says it."""
+        try:
+            await self._settle_in_store(cause)
+        except (LeaseLost, Transient) as error:
+            self._log.warning("could not settle", reason=str(error))
+
+    async def _settle_in_store(self, cause: BaseException | None) -> None:
+        leases, work = self._ports.export_leases, self._ports.export_work
+        match cause:
+            case None:
+                self._log.info("released at shutdown")
+                await leases.release(self._lease)
+            case JobCancelled():
+                self._log.info("cancelled")
+                await self._delete_files()
+                await leases.release(self._lease)
+            case LeaseLost():
+                self._log.warning("lease lost", reason=str(cause))
+            case Transient():
+                delay = backoff(self._parked + 1, limits=self._limits, entropy=self._ports.entropy)
+                self._log.warning("parked", reason=str(cause), delay_s=round(delay, 1))
+                await leases.release(self._lease, delay_s=delay, reason=str(cause))
+            case PenstockError():
+                self._log.error("failed", reason=str(cause))
+                issue = Issue(severity="fatal", code=cause.code, diagnostics=str(cause))
+                await work.fail(self._lease, issue)
+            case _:
+                self._log.error("failed by a defect", exc_info=cause)
+                message = "internal error; the server's log has it under this job's id"
+                await work.fail(
+                    self._lease, Issue(severity="fatal", code="exception", diagnostics=message)
+                )
+
+    async def _delete_files(self) -> None:
+        try:
+            tenant = await self._ports.tenants.get(self._lease.tenant)
+            await self._ports.outputs.delete_job(tenant.key, self._lease.job)
+        except OutputUnavailable as error:
+            # The janitor removes what we cannot.
+            self._log.warning("files of a cancelled job stay for now", reason=str(error))
