@@ -86,20 +86,18 @@ def load_settings(
     *,
     config: Path | None = None,
     environ: Mapping[str, str],
-    flags: Mapping[str, object] | None = None,
+    flags: Mapping[str, Given] | None = None,
 ) -> Settings:
     """Defaults, then the file, the environment and the flags. Raises SettingInvalid.
 
-    `flags` maps a setting's name (`engine.lease_seconds`) to a value; None is not given.
+    A setting of the engine is called `engine.lease_seconds`.
     """
     given: dict[str, Given] = {}
     path = find_config(config, environ)
     if path is not None:
         given.update(_from_file(path))
     given.update(_from_environment(environ))
-    for name, value in (flags or {}).items():
-        if value is not None:
-            given[name] = Given(value, f"flag --{name.replace('_', '-')}", text=True)
+    given.update(flags or {})
     try:
         settings = _build(given)
         settings.check()

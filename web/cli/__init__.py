@@ -1,0 +1,1 @@
+"""The commands, one module each. They raise engine errors and return exit statuses."""
