@@ -1,0 +1,84 @@
+"""Backends: where resources, jobs and files are kept. Opened by URL, in one place.
+
+    sqlite:PATH   a data directory: control.db, one file per tenant, locks of live workers
+    memory:       nothing outlives the process; for tests
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from backends.clock import StoreClock, SystemStoreClock
+from engine.errors import SettingInvalid
+from engine.model import WorkerId
+from engine.ports import ExportJobs, ExportUpkeep, ExportWork, Leases, Tenants
+
+TENANT_KEY_BYTES = 8
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backend can do beyond its ports."""
+
+    name: str
+    durable: bool  # what it acknowledged survives a power cut
+    processes: bool  # several processes may open it at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    """An open backend: every port of the engine but the outputs."""
+
+    capabilities: Capabilities
+    tenants: Tenants
+    export_jobs: ExportJobs
+    export_leases: Leases
+    export_work: ExportWork
+    export_upkeep: ExportUpkeep
+
+
+def random_tenant_key() -> str:
+    """A new tenant's key: opaque, and never given twice."""
+    return secrets.token_hex(TENANT_KEY_BYTES)
+
+
+@asynccontextmanager
+async def open(
+    url: str,
+    *,
+    worker: WorkerId,
+    clock: StoreClock | None = None,
+    inline: bool = False,
+    new_key: Callable[[], str] = random_tenant_key,
+) -> AsyncIterator[Backend]:
+    """Open the backend that `url` names, for a worker of this id, and close it after.
+
+    `inline` makes blocking calls in the loop's own thread, for virtual time. Raises
+    SettingInvalid, SchemaTooNew, StoreDamaged, StartupError.
+    """
+    scheme, _, path = url.partition(":")
+    clock = SystemStoreClock() if clock is None else clock
+    # Imported only when asked for: one backend's libraries are no other's concern.
+    match scheme:
+        case "sqlite" if path:
+            from backends.sqlite.backend import open_sqlite
+
+            async with open_sqlite(
+                Path(path), worker=worker, clock=clock, inline=inline, new_key=new_key
+            ) as backend:
+                yield backend
+        case "memory" if not path:
+            from backends.memory.backend import open_memory
+            from backends.memory.state import MemoryWorld
+
+            async with open_memory(
+                MemoryWorld(clock=clock, new_key=new_key), worker=worker
+            ) as backend:
+                yield backend
+        case _:
+            raise SettingInvalid(
+                "store", f"'{url}' is not sqlite:PATH (a data directory) or memory:"
+            )
