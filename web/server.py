@@ -1,0 +1,206 @@
+"""Server: Hypercorn's connections on our own listeners, in the caller's nursery.
+
+Hypercorn's `serve` shields its writes, so that a client which stopped reading would
+keep the process from ending, and ties the engine's life to the framework's. Here the
+listeners, their order of closing and every deadline are ours; the protocol is theirs.
+"""
+
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import repr_socket_addr
+from quart_trio import QuartTrio
+
+from engine.errors import SettingInvalid
+
+log = structlog.get_logger()
+
+PIECE_BYTES = 256 * 1024  # sent under one deadline: the slowest client that is kept takes
+# one of them per send_seconds
+KEEP_ALIVE_SECONDS = 30  # also the time that a client has for its headers
+LINGER_SECONDS_MAX = 2.0  # for a client to read the answer while it still sends its body
+LINGER_BYTES_MAX = 64 << 20
+CLOSE_SECONDS_MAX = 1.0
+
+
+class BoundedTCPServer(TCPServer):
+    """One connection. A write that does not move ends it, and cancellation ends a write."""
+
+    stream: trio.SocketStream  # type: ignore[assignment] # plain: a proxy in front does TLS
+    send_seconds = 60.0
+    _lingering: trio.CancelScope | None = None
+
+    async def run(self) -> None:
+        """Serve until either side is done. A fault of one connection ends that one alone:
+        this is the outermost frame of what a client can make the protocol code do."""
+        try:
+            await super().run()
+        except Exception as error:
+            log.error("connection failed", error=type(error).__name__)
+
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            await self._send_bounded(event.data)
+        elif isinstance(event, Closed):
+            await self.protocol.handle(Closed())
+            await self._start_lingering()
+        else:
+            await super().protocol_send(event)
+
+    async def _send_bounded(self, data: bytes) -> None:
+        async with self.send_lock:
+            sent = False
+            try:
+                await self._send_pieces(data)
+                sent = True
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
+                pass  # the client is gone, or as good as gone
+            finally:
+                if not sent:
+                    await trio.aclose_forcefully(self.stream)  # half a message: unusable
+        if not sent:
+            await self.protocol.handle(Closed())
+
+    async def _send_pieces(self, data: bytes) -> None:
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE_BYTES):
+            with trio.fail_after(self.send_seconds):
+                await self.stream.send_all(view[start : start + PIECE_BYTES])
+
+    async def _start_lingering(self) -> None:
+        """Close our direction only: the client may still be sending its body.
+
+        Closing both would reset the connection, and the reset can overtake the answer
+        that says why, such as 413.
+        """
+        if self._lingering is not None:
+            return
+        self._lingering = trio.CancelScope()
+        try:
+            await self.stream.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            self._lingering.cancel()
+        self._lingering.deadline = trio.current_time() + LINGER_SECONDS_MAX
+        self._reading.cancel()
+
+    async def _read_data(self) -> None:
+        with trio.CancelScope() as self._reading:
+            await super()._read_data()
+        if self._lingering is not None:
+            with self._lingering:
+                await self._discard()
+
+    async def _discard(self) -> None:
+        discarded = 0
+        while discarded < LINGER_BYTES_MAX:
+            try:
+                data = await self.stream.receive_some(MAX_RECV)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+            if not data:
+                return
+            discarded += len(data)
+
+    async def _initiate_server_close(self) -> None:
+        # Called under a shield: a stalled peer must not hold the process.
+        with trio.move_on_after(CLOSE_SECONDS_MAX):
+            await super()._initiate_server_close()
+        await trio.aclose_forcefully(self.stream)
+
+
+async def serve(
+    app: QuartTrio,
+    bind: Sequence[str],
+    *,
+    shutdown: trio.Event,
+    send_seconds: float = 60.0,
+    grace_seconds: float = 10.0,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until `shutdown` is set; then stop listening, let requests finish for the grace
+    period, and cancel the rest. Reports the real addresses (`http://127.0.0.1:40123`).
+
+    Cancelled: every connection is cut. Raises SettingInvalid if an address cannot be used.
+    """
+    config = _config()
+    context = WorkerContext(None)
+    with _Sockets() as sockets:
+        for address in bind:
+            sockets.open(config, address)
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(s)) for s in sockets.all]
+        handler = partial(
+            _connection, app, config, context, ConnectionState(LifespanState({})), send_seconds
+        )
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(
+                    partial(trio.serve_listeners, handler, listeners, handler_nursery=connections)
+                )
+                task_status.started([_address(s) for s in sockets.all])
+                await shutdown.wait()
+                accepting.cancel_scope.cancel()
+            await context.terminated.set()  # idle connections close at once
+            connections.cancel_scope.deadline = trio.current_time() + grace_seconds
+
+
+async def _connection(
+    app: QuartTrio,
+    config: Config,
+    context: WorkerContext,
+    state: ConnectionState,
+    send_seconds: float,
+    stream: trio.SocketStream,
+) -> None:
+    server = BoundedTCPServer(ASGIWrapper(app), config, context, state, stream)  # type: ignore[arg-type]
+    server.send_seconds = send_seconds
+    await server.run()
+
+
+def _config() -> Config:
+    config = Config()
+    config.accesslog = None  # requests are logged by the application, without query values
+    config.errorlog = None  # its messages may quote a request
+    config.include_server_header = False
+    config.keep_alive_timeout = KEEP_ALIVE_SECONDS
+    config.keep_alive_max_requests = 10**9  # its count also ends HTTP/2 connections, which hang
+    config.read_timeout = None  # it would also cut off a handler that takes its time
+    return config
+
+
+class _Sockets:
+    """The listening sockets, closed together."""
+
+    def __init__(self) -> None:
+        self.all: list[socket.socket] = []
+
+    def __enter__(self) -> "_Sockets":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self.all:
+            one.close()
+
+    def open(self, config: Config, address: str) -> None:
+        """Bind and listen. Raises SettingInvalid."""
+        config.bind = [address]
+        try:
+            made = config.create_sockets().insecure_sockets
+        except (OSError, OverflowError) as error:
+            raise SettingInvalid("bind", f"cannot listen on {address}: {error}") from None
+        self.all += made
+        for one in made:
+            one.listen(config.backlog)
+
+
+def _address(listening: socket.socket) -> str:
+    name = repr_socket_addr(listening.family, listening.getsockname())
+    return name if name.startswith("unix:") else f"http://{name}"
