@@ -100,6 +100,7 @@ class ExportRun:
                 nursery.start_soon(self._lane, store, view.job, missing, recorded)
         await self._verify(view.job, recorded)
         await work.finish(self._lease, retention_s=self._limits.retention_seconds)
+        await self._unpin(store)
 
     async def _lane(
         self,
@@ -142,6 +143,13 @@ class ExportRun:
                     "a finished file of this export is gone from the output store; "
                     "start the export again"
                 )
+
+    async def _unpin(self, store: TenantStore) -> None:
+        try:
+            await store.close_snapshot(self._lease.job)
+        except Transient as error:
+            # The job is complete whatever becomes of its pin, which the janitor finds.
+            self._log.warning("the pin stays for now", reason=str(error))
 
     def _moved(self) -> None:
         self._moves += 1

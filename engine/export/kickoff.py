@@ -1,5 +1,6 @@
 """Kick-off: makes the cut and records the job. Nothing is promised before both are durable."""
 
+from engine.errors import TooMany
 from engine.limits import EngineLimits
 from engine.model import ExportJob, ExportRequest, JobId, NewExport
 from engine.ports import Ports
@@ -18,4 +19,8 @@ async def kick_off(
     store = await ports.tenants.store(tenant)
     snapshot = await store.open_snapshot(job)
     new = NewExport(id=job, tenant=tenant, request=request, snapshot=snapshot)
-    return await ports.export_jobs.start(new, open_max=limits.open_jobs_max)
+    try:
+        return await ports.export_jobs.start(new, open_max=limits.open_jobs_max)
+    except TooMany:
+        await store.close_snapshot(job)
+        raise

@@ -1,0 +1,1 @@
+"""Throughput harness: what Penstock does per second, beside what the machine could do."""
