@@ -19,6 +19,7 @@ NDJSON = "application/fhir+ndjson"
 OUTPUT_FORMATS = frozenset({NDJSON, "application/ndjson", "ndjson", "application/fhir ndjson"})
 
 VALUE_CHARS_MAX = 64  # of what an error message repeats
+IGNORED_MAX = 100  # of these a job keeps an issue each; a request with more is refused
 LENIENT_HINT = "leave it out, or send 'Prefer: handling=lenient' to have it ignored"
 
 # Parameters of the guide that this server does not do.
@@ -114,7 +115,7 @@ class _Reading:
             self._leave_out(f"_type={name}", error)
 
     def _leave_out(self, what: str, error: NotSupported | BadParameter) -> None:
-        if not self.lenient:
+        if not self.lenient or len(self.ignored) >= IGNORED_MAX:
             raise error
         self.ignored.setdefault(what, error)
 
