@@ -305,15 +305,16 @@ def _syntax_error(raw: bytes, message: str) -> ResourceInvalid:
         return ResourceInvalid("is empty")
     for match in _SURROGATE.finditer(raw):
         if match[1]:
-            return _at("half of a surrogate pair in a string", match.start())
+            return ResourceInvalid(
+                f"is not JSON at byte {match.start() + 1}: half of a surrogate pair in a string"
+            )
     known = _MALFORMED.fullmatch(message)
     if known is None:
         return ResourceInvalid("is not JSON: it ends too early")
     at = int(known["at"])
     if _NOT_A_NUMBER.match(raw, at) or _NOT_A_NUMBER.match(raw, max(at - 1, 0)):
-        return _at("NaN and Infinity are not JSON numbers", at)
-    return _at(known["why"], at)
-
-
-def _at(why: str, position: int) -> ResourceInvalid:
-    return ResourceInvalid(f"is not JSON at byte {position + 1}: {why}")
+        return ResourceInvalid(
+            f"is not JSON at byte {at + 1}: NaN and Infinity are no numbers there"
+        )
+    # The decoder names the character that it cannot take, or the one after it.
+    return ResourceInvalid(f"is not JSON near byte {at + 1}: {known['why']}")
