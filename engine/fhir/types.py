@@ -33,3 +33,6 @@ R4_TYPES = frozenset(
     VisionPrescription
     """.split()  # noqa: SIM905 -- a hundred quoted names are harder to read
 )
+
+# Parameters carries the input and output of operations and has no address of its own.
+STORED_TYPES = R4_TYPES - {"Parameters"}

@@ -9,6 +9,7 @@ from quart import Blueprint, Quart, g
 from werkzeug.routing import BaseConverter
 
 from engine.errors import BadRequest, NotFound
+from engine.fhir.ids import TYPE_PATTERN
 from engine.tenant import DEFAULT_TENANT, TenantId, parse_tenant_id
 from web.services import Services
 
@@ -23,6 +24,17 @@ class TenantConverter(BaseConverter):
     regex = r"[a-z][a-z0-9-]*(?:/[a-z][a-z0-9-]*)*"
 
 
+class TypeConverter(BaseConverter):
+    """What could be a resource type, as a part of a rule."""
+
+    regex = TYPE_PATTERN
+
+
+def use_converters(app: Quart) -> None:
+    """Make `<tenant:...>` and `<fhir_type:...>` known to an application's rules."""
+    app.url_map.converters.update(tenant=TenantConverter, fhir_type=TypeConverter)
+
+
 def register_fhir(app: Quart, blueprint: Blueprint) -> None:
     """Mount a blueprint whose rules begin below `[base]`, for the default and every other
     tenant. Its handlers learn the tenant from `current_tenant()`."""
@@ -32,9 +44,14 @@ def register_fhir(app: Quart, blueprint: Blueprint) -> None:
 
 
 def current_tenant() -> TenantId:
-    """The tenant that the current request is about; it need not exist."""
-    tenant: TenantId = g.tenant
-    return tenant
+    """The tenant that the current request is about; it need not exist. Raises NotFound if
+    nothing could be called so."""
+    if g.tenant_words is None:
+        return DEFAULT_TENANT
+    try:
+        return parse_tenant_id(g.tenant_words)
+    except BadRequest:
+        raise NotFound("there is no such tenant") from None
 
 
 def tenant_base(services: Services, tenant: TenantId) -> str:
@@ -44,11 +61,4 @@ def tenant_base(services: Services, tenant: TenantId) -> str:
 
 
 def _remember_tenant(_endpoint: str | None, values: dict[str, str] | None) -> None:
-    words = values.pop("tenant_words", None) if values is not None else None
-    if words is None:
-        g.tenant = DEFAULT_TENANT
-        return
-    try:
-        g.tenant = parse_tenant_id(words)
-    except BadRequest:
-        raise NotFound(words) from None
+    g.tenant_words = values.pop("tenant_words", None) if values is not None else None
