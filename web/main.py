@@ -3,12 +3,13 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
 from engine.errors import PenstockError, StartupError
+from engine.failure import leaves
 from web.cli.options import Exit
 
 # Loaded when asked for: `penstock version` and shell completion need no web server.
@@ -74,10 +75,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except PenstockError as error:
         return _report([error])
     except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        if all(isinstance(error, PenstockError) for error in leaves):
-            return _report([error for error in leaves if isinstance(error, PenstockError)])
-        if all(isinstance(error, KeyboardInterrupt) for error in leaves):
+        causes = list(leaves(group))
+        expected = [error for error in causes if isinstance(error, PenstockError)]
+        if len(expected) == len(causes):
+            return _report(expected)
+        if all(isinstance(error, KeyboardInterrupt) for error in causes):
             return Exit.INTERRUPTED
         raise
     return result if isinstance(result, int) else Exit.OK
@@ -88,14 +90,6 @@ def _report(errors: Sequence[PenstockError]) -> int:
         click.echo(f"penstock: {error}", err=True)
     started = not any(isinstance(error, StartupError) for error in errors)
     return Exit.FAILED if started else Exit.NOT_STARTED
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 if __name__ == "__main__":
