@@ -13,7 +13,8 @@ CREATE TABLE meta (
 -- Numbers are never reused: they are the upper half of every rid.
 CREATE TABLE resource_type (
     type_id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name    TEXT    NOT NULL UNIQUE
+    name    TEXT    NOT NULL UNIQUE,
+    live    INTEGER NOT NULL DEFAULT 0  -- resources that are not deleted; counting them reads it all
 );
 
 -- Every version of every resource, append-only but for `sup`. The small columns come
@@ -55,8 +56,9 @@ CREATE TABLE extent (
 
 -- The pins: states that open jobs still read.
 CREATE TABLE snapshot (
-    job        TEXT    PRIMARY KEY,
-    seq        INTEGER NOT NULL,
-    t_ms       INTEGER NOT NULL,
-    created_ms INTEGER NOT NULL
+    job      TEXT    PRIMARY KEY,
+    seq      INTEGER NOT NULL,
+    t_ms     INTEGER NOT NULL,
+    boot     TEXT    NOT NULL,  -- when it was made, by the clock that does not step
+    lease_ms INTEGER NOT NULL
 ) WITHOUT ROWID;

@@ -1,0 +1,37 @@
+"""The doors of tenants' files: a limiter for each kind of work, so that none waits for another.
+
+Shared by all tenants of a process.
+"""
+
+from dataclasses import dataclass
+
+import trio
+
+from backends.door import Door, InlineDoor, ThreadDoor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doors:
+    """Ways to blocking calls, by what waits behind them."""
+
+    read: Door  # single reads: milliseconds
+    scan: Door  # plans and streams of exports
+    write: Door  # one call at a time per tenant: its writer
+    upkeep: Door  # checkpoints
+
+
+def thread_doors(
+    *, reads_max: int = 8, scans_max: int = 8, writes_max: int = 8, upkeep_max: int = 4
+) -> Doors:
+    """For production. Made inside a run of trio."""
+    read, scan, write, upkeep = (
+        ThreadDoor(trio.CapacityLimiter(places))
+        for places in (reads_max, scans_max, writes_max, upkeep_max)
+    )
+    return Doors(read=read, scan=scan, write=write, upkeep=upkeep)
+
+
+def inline_doors() -> Doors:
+    """For tests on virtual time: no thread, one door."""
+    door = InlineDoor()
+    return Doors(read=door, scan=door, write=door, upkeep=door)

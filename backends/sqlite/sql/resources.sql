@@ -1,0 +1,29 @@
+-- current --
+SELECT v.ver, v.upd_ms, v.flags, v.body, v.rid
+FROM versions AS i JOIN version AS v ON v.rid = i.rid
+WHERE i.type = (SELECT type_id FROM resource_type WHERE name = ?1) AND i.id = ?2
+ORDER BY i.ver DESC LIMIT 1
+
+-- numbered --
+SELECT v.ver, v.upd_ms, v.flags, v.body, v.rid
+FROM versions AS i JOIN version AS v ON v.rid = i.rid
+WHERE i.type = (SELECT type_id FROM resource_type WHERE name = ?1) AND i.id = ?2 AND i.ver = ?3
+
+-- facts --
+SELECT store, seq, cut_ms, last_ms, (SELECT count(*) FROM snapshot) FROM meta
+
+-- live --
+SELECT name, live FROM resource_type WHERE live > 0 ORDER BY name
+
+-- insert_version --
+INSERT INTO version (rid, id, ver, upd_ms, sup, prev, flags, body)
+VALUES (?1, ?2, ?3, ?4, 1 << 62, ?5, ?6, ?7)
+
+-- insert_index --
+INSERT INTO versions (type, id, ver, rid) VALUES (?1, ?2, ?3, ?4)
+
+-- supersede --
+UPDATE version SET sup = (1 << 61) + ?2 WHERE rid = ?1
+
+-- count_live --
+UPDATE resource_type SET live = live + ?2 WHERE type_id = ?1

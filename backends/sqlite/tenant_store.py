@@ -1,0 +1,99 @@
+"""One tenant's store: a file, its connections and the two actors that keep it.
+
+Several processes may have the same file open. Each has a writer of its own; the file's
+lock puts their transactions in order.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from backends.clock import StoreClock
+from backends.sqlite.bulk import Bulk
+from backends.sqlite.checkpoint import Checkpointer
+from backends.sqlite.connection import Tuning, immediate, open_connection, translating
+from backends.sqlite.doors import Doors
+from backends.sqlite.gate import Gate
+from backends.sqlite.ingest import Ingest
+from backends.sqlite.migrate import TENANT, prepare_file
+from backends.sqlite.parts import StoreParts
+from backends.sqlite.readers import Readers
+from backends.sqlite.resources import Resources
+from backends.sqlite.stream import SCANNER
+from backends.sqlite.writer import Writer
+
+CLOSE_SECONDS_MAX = 30
+POINT_CONNECTIONS_MAX = 4
+SCAN_CONNECTIONS_MAX = 8  # jobs at once times lanes, and plans
+
+
+class SqliteTenantStore(Resources, Ingest, Bulk):
+    """See engine.ports.TenantStore."""
+
+    def __init__(self, parts: StoreParts) -> None:
+        self._parts = parts
+
+
+@asynccontextmanager
+async def open_tenant_store(
+    path: Path, *, clock: StoreClock, doors: Doors, new_id: Callable[[], str]
+) -> AsyncIterator[SqliteTenantStore]:
+    """Open a tenant's file, created if there is none; `new_id` names a new store.
+
+    After the block nothing of it is open: what was being written is done, what waited is
+    done too, or refused if the block was left by an error or a cancel. Raises
+    StoreDamaged, SchemaTooNew, StartupError, StoreUnavailable.
+    """
+    gate = Gate()
+    checkpointer = Checkpointer(path, door=doors.upkeep, gate=gate)
+    writer = Writer(path, door=doors.write, gate=gate, clock=clock, checkpointer=checkpointer)
+    points = Readers(path, door=doors.read, gate=gate, connections_max=POINT_CONNECTIONS_MAX)
+    scans = Readers(
+        path, door=doors.scan, gate=gate, connections_max=SCAN_CONNECTIONS_MAX, tuning=SCANNER
+    )
+
+    def open_all() -> str:
+        store = _prepare(path, new_id)
+        writer.open_connection()
+        checkpointer.open()
+        return store
+
+    def close_all() -> None:
+        points.close()
+        scans.close()
+        checkpointer.close()
+        writer.close_connection()  # the last one of all processes empties the WAL
+
+    try:
+        store = await doors.upkeep.call(open_all)
+        parts = StoreParts(
+            id=store, clock=clock, doors=doors, points=points, scans=scans, writer=writer
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(checkpointer.run)
+            nursery.start_soon(writer.run)
+            yield SqliteTenantStore(parts)
+            writer.close()
+            await writer.wait_ended()
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
+            await doors.upkeep.call(close_all)
+
+
+def _prepare(path: Path, new_id: Callable[[], str]) -> str:
+    """Migrate, and give a new file its id. Returns the id that it has."""
+    prepare_file(path, TENANT)
+    connection = open_connection(path, Tuning())
+    try:
+        with translating(path), immediate(connection):
+            connection.execute(
+                "INSERT OR IGNORE INTO meta (one, store, seq, cut_ms, last_ms) "
+                "VALUES (1, ?, 0, 0, 0)",
+                (new_id(),),
+            )
+            return str(connection.execute("SELECT store FROM meta").get)
+    finally:
+        connection.close()

@@ -1,0 +1,146 @@
+"""One write transaction of a tenant's file, shared by a group of requests.
+
+Blocking code without trio, run through the door by the writer actor. The rules of
+time live here: in every transaction `seq`, `cut` and `last` are read from the file
+under its lock, a write takes `max(now, cut + 1, last)`, and a kick-off takes
+`max(now, cut, last)`. So lastUpdated <= transactionTime if and only if visible,
+whatever the clock does and however many processes write.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import apsw
+import outcome
+
+from backends.clock import StoreClock
+from backends.sqlite.connection import roll_back, translating
+from engine.errors import PenstockError
+from engine.model import Snapshot
+
+R = TypeVar("R")
+
+GROUP_MS_MAX = 250  # a kick-off or a single write waits at most about this long for a group
+
+
+class WriteTransaction:
+    """What an operation is given: the connection inside BEGIN IMMEDIATE, and the counters."""
+
+    def __init__(self, connection: apsw.Connection, path: Path, clock: StoreClock) -> None:
+        self.connection = connection
+        self.clock = clock
+        self._path = path
+        self._now_ms = clock.now_ms()
+        row = connection.execute("SELECT store, seq, cut_ms, last_ms FROM meta").fetchone()
+        assert row is not None, "a prepared file has its meta row"
+        self.store = str(row[0])
+        self._seq, self._cut_ms, self._last_ms = self._found = _counters(*row[1:])
+
+    @property
+    def seq(self) -> int:
+        """The newest number taken."""
+        return self._seq
+
+    def stamp(self) -> int:
+        """The lastUpdated of a write made now."""
+        self._last_ms = max(self._now_ms, self._cut_ms + 1, self._last_ms)
+        return self._last_ms
+
+    def take_seq(self, count: int) -> int:
+        """Take the next `count` numbers and return the last one."""
+        self._seq += count
+        return self._seq
+
+    def cut(self) -> Snapshot:
+        """Fix a state and its time. Later writes are later than it, also in this group."""
+        self._cut_ms = max(self._now_ms, self._cut_ms, self._last_ms)
+        return Snapshot(self.store, self._seq, self._cut_ms)
+
+    def attempt(self, operation: "Callable[[WriteTransaction], R]") -> outcome.Outcome[R]:
+        """Run one operation in a savepoint of its own; what it raises undoes it alone.
+
+        Some errors end the whole transaction: the caller looks at `connection.in_transaction`.
+        """
+        before = self._seq, self._cut_ms, self._last_ms
+        self.connection.execute("SAVEPOINT request")
+        answer = outcome.capture(self._run, operation)
+        if self.connection.in_transaction:
+            if isinstance(answer, outcome.Error):
+                self.connection.execute("ROLLBACK TO request")
+                self._seq, self._cut_ms, self._last_ms = before
+            self.connection.execute("RELEASE request")
+        return answer
+
+    def save_counters(self) -> None:
+        """Last before COMMIT. Nothing is written if nothing was: such a commit costs no fsync."""
+        counters = (self._seq, self._cut_ms, self._last_ms)
+        if counters != self._found:
+            self.connection.execute("UPDATE meta SET seq = ?, cut_ms = ?, last_ms = ?", counters)
+
+    def _run(self, operation: "Callable[[WriteTransaction], R]") -> R:
+        with translating(self._path):
+            return operation(self)
+
+
+def _counters(seq: Any, cut_ms: Any, last_ms: Any) -> tuple[int, int, int]:
+    return int(seq), int(cut_ms), int(last_ms)
+
+
+Operation = Callable[[WriteTransaction], R]
+
+
+class Request(Generic[R]):
+    """One operation, its caller's state and its answer."""
+
+    def __init__(self, operation: Operation[R]) -> None:
+        self.operation = operation
+        self.gone = False  # the caller was cancelled: not worth starting any more
+        self.answer: outcome.Outcome[R] | None = None  # None: not tried, or not committed
+
+
+def apply_group(
+    connection: apsw.Connection, path: Path, clock: StoreClock, requests: "Sequence[Request[Any]]"
+) -> None:
+    """Apply as many requests as fit into the time, in one commit, and set their answers.
+
+    If one of them broke the transaction, it alone gets the error, and the innocent ones
+    are applied again. If BEGIN or COMMIT failed, all get that error.
+    """
+    todo = list(requests)
+    while todo:
+        culprit = _try_group(connection, path, clock, todo)
+        if culprit is None:
+            return
+        todo.remove(culprit)
+
+
+def _try_group(
+    connection: apsw.Connection, path: Path, clock: StoreClock, todo: "list[Request[Any]]"
+) -> "Request[Any] | None":
+    """One transaction. Returns the request that broke it, answered, or None if it ended."""
+    tried: list[tuple[Request[Any], outcome.Outcome[Any]]] = []
+    try:
+        with translating(path):
+            connection.execute("BEGIN IMMEDIATE")
+            end_ms = clock.lease_now() + GROUP_MS_MAX
+            transaction = WriteTransaction(connection, path, clock)
+            for request in todo:
+                if tried and clock.lease_now() >= end_ms:
+                    break
+                if request.gone:
+                    continue
+                answer = transaction.attempt(request.operation)
+                if not connection.in_transaction:
+                    request.answer = answer
+                    return request
+                tried.append((request, answer))
+            transaction.save_counters()
+            connection.execute("COMMIT")
+    except PenstockError as error:
+        tried = [(request, outcome.Error(error)) for request in todo]
+    finally:
+        roll_back(connection)
+    for request, answer in tried:
+        request.answer = answer
+    return None
