@@ -13,7 +13,7 @@ from typing import Literal
 import trio
 
 from backends.memory.state import FileRow, Process
-from engine.errors import NotFound, OutputFull
+from engine.errors import NotFound, OutputFull, OutputUnavailable
 from engine.model import Batch, JobId, PartKey, StoredFile, StoredName
 from engine.tenant import TenantKey
 
@@ -115,6 +115,10 @@ class MemorySink:
         folder = f"{key.tenant}/{key.job}/{key.kind}"
         self._location = f"{folder}/{key.type}-{key.index}-{key.token}{ENDINGS[coding]}"
         self._temporary = f"{self._location}.tmp"
+        now_ms = self._world.clock.now_ms()
+        self._file = FileRow(
+            key.tenant, key.job, key.token, bytearray(), finished=False, touched_ms=now_ms
+        )
 
     async def append(self, batch: Batch) -> None:
         """See PartSink."""
@@ -138,22 +142,25 @@ class MemorySink:
         # A key names one attempt, so nobody else can have begun it.
         assert self._temporary not in self._world.files
         assert self._location not in self._world.files
-        key, now_ms = self._key, self._world.clock.now_ms()
-        self._world.files[self._temporary] = FileRow(
-            key.tenant, key.job, key.token, bytearray(), finished=False, touched_ms=now_ms
-        )
+        self._world.files[self._temporary] = self._file
 
     def discard(self) -> None:
         """Remove the temporary name, if it is still there."""
-        self._remove(self._temporary)
+        if self._is_there():
+            self._remove(self._temporary)
 
     def _append(self, data: bytes) -> None:
         require_space(self._process, len(data))
-        file = self._world.files[self._temporary]
-        file.data += data
-        file.touched_ms = self._world.clock.now_ms()
+        self._file.data += data
+        self._file.touched_ms = self._world.clock.now_ms()
+
+    def _is_there(self) -> bool:
+        """Somebody may have removed the file, as on a disk, without the sink knowing."""
+        return self._world.files.get(self._temporary) is self._file
 
     def _publish(self) -> StoredFile:
+        if not self._is_there():
+            raise OutputUnavailable("the file was removed while it was written")
         file = self._world.files.pop(self._temporary)
         plain = bytes(file.data)
         file.data = gzip.compress(plain, mtime=0) if self._coding else plain

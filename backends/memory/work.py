@@ -44,8 +44,11 @@ class MemoryExportWork:
         renewed(self._world, lease).plan = plan
 
     def _record_part(self, lease: Lease, part: FinalizedPart) -> None:
-        row = renewed(self._world, lease)
+        row = held(self._world, lease)
+        places = {(other.kind, other.type, other.index) for other in row.parts.values()}
         assert part.number not in row.parts
+        assert (part.kind, part.type, part.index) not in places
+        renewed(self._world, lease)
         row.parts[part.number] = part
 
     def _finish(self, lease: Lease, retention_s: float) -> None:

@@ -1,0 +1,168 @@
+"""Random histories give the same versions, cuts and exports on SQLite and on the model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import backends
+from backends.memory import MemoryWorld, open_memory
+from engine.errors import Conflict, VersionMismatch
+from engine.model import (
+    ExportRequest,
+    Snapshot,
+    StoreStatistics,
+    WorkerId,
+)
+from engine.ports import TenantStore
+from tests.support.builders import prepared
+from tests.support.clocks import START_MS, StoreClockByHand
+from tests.support.entropy import SeededEntropy
+from tests.support.exports import ACME, export
+
+TYPES = ("Patient", "Observation", "Group")
+IDS = ("a", "b", "c")
+MEMBERS = (b"", b'"n":1', b'"n":2', b'"n":1.0', b'"t":"' + b"x" * 3000 + b'"')
+
+resources = st.builds(
+    prepared, st.sampled_from(TYPES), st.sampled_from(IDS), st.sampled_from(MEMBERS)
+)
+versions = st.none() | st.integers(1, 4)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happens: a call, or the clock moving."""
+
+    name: str
+    args: tuple[Any, ...] = ()
+    if_match: int | None = None
+
+
+steps = st.one_of(
+    st.builds(lambda one: Step("create", (one,)), resources),
+    st.builds(lambda one, match: Step("update", (one,), match), resources, versions),
+    st.builds(
+        lambda type, id, match: Step("delete", (type, id), match),
+        st.sampled_from(TYPES),
+        st.sampled_from(IDS),
+        versions,
+    ),
+    st.builds(lambda batch: Step("ingest", (batch,)), st.lists(resources, max_size=8)),
+    st.builds(lambda job: Step("open_snapshot", (job,)), st.sampled_from(("j1", "j2", "j3"))),
+    st.builds(lambda job: Step("close_snapshot", (job,)), st.sampled_from(("j1", "j2", "j3"))),
+    st.builds(lambda ms: Step("clock", (ms,)), st.integers(-50, 50)),
+    st.builds(lambda: Step("reopen")),
+)
+requests = st.builds(
+    lambda since, until, types: ExportRequest(
+        since_ms=since and START_MS + since, until_ms=until and START_MS + until, types=types
+    ),
+    st.none() | st.integers(-60, 60),
+    st.none() | st.integers(-60, 60),
+    st.just(()) | st.lists(st.sampled_from(TYPES), unique=True).map(tuple),
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,  # the same histories in every run: a failure is never a flake
+)
+@given(st.lists(steps, max_size=25), st.lists(requests, min_size=1, max_size=4))
+def test_any_history_gives_the_same_on_both(
+    history: list[Step], asked: list[ExportRequest]
+) -> None:
+    with TemporaryDirectory(prefix="penstock-model-") as folder:
+        sqlite = trio.run(_run, _Sqlite(Path(folder)), history, asked)
+    assert sqlite == trio.run(_run, _Memory(), history, asked)
+
+
+class _Memory:
+    """Opens the model, each time on the same world."""
+
+    def __init__(self) -> None:
+        self.clock = StoreClockByHand()
+        entropy = SeededEntropy()
+        self._world = MemoryWorld(clock=self.clock, new_key=entropy.token, new_id=entropy.token)
+
+    def open(self, worker: str) -> Any:
+        return open_memory(self._world, worker=WorkerId(worker))
+
+
+class _Sqlite:
+    """Opens the real store inline, each time in the same folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = StoreClockByHand()
+        self._url = f"sqlite:{folder}"
+
+    def open(self, worker: str) -> Any:
+        return backends.open(self._url, worker=WorkerId(worker), clock=self.clock, inline=True)
+
+
+async def _run(
+    place: _Memory | _Sqlite, history: list[Step], asked: list[ExportRequest]
+) -> list[Any]:
+    """Everything that can be seen of a history: answers, versions, exports."""
+    seen: list[Any] = []
+    snapshots: list[Snapshot] = []
+    for number, run in enumerate(_runs(history)):
+        async with place.open(f"w{number}") as backend:
+            await backend.tenants.ensure(ACME)
+            store = await backend.tenants.store(ACME)
+            for step in run:
+                seen.append(await _take(store, place.clock, step, snapshots))
+            seen.append(await _versions(store))
+            for snapshot in snapshots:
+                seen += [await export(store, snapshot, request) for request in asked]
+    return seen
+
+
+def _runs(history: list[Step]) -> list[list[Step]]:
+    """The steps between two reopenings."""
+    runs: list[list[Step]] = [[]]
+    for step in history:
+        if step.name == "reopen":
+            runs.append([])
+        else:
+            runs[-1].append(step)
+    return runs
+
+
+async def _take(
+    store: TenantStore, clock: StoreClockByHand, step: Step, snapshots: list[Snapshot]
+) -> Any:
+    if step.name == "clock":
+        return clock.step_wall(*step.args)
+    options = {} if step.if_match is None else {"if_match": step.if_match}
+    try:
+        answer = await getattr(store, step.name)(*step.args, **options)
+    except (Conflict, VersionMismatch) as error:
+        return type(error)
+    if isinstance(answer, Snapshot):
+        snapshots.append(answer)
+        return answer.seq, answer.t_ms  # ids of stores are random
+    return answer
+
+
+async def _versions(store: TenantStore) -> list[Any]:
+    """Every version of every resource, and the facts of the store."""
+    there = []
+    for type in TYPES:
+        for id in IDS:
+            newest = await store.read(type, id)
+            numbers = range(1, newest.version + 1) if newest is not None else ()
+            there += [await store.vread(type, id, number) for number in numbers]
+    pins = sorted((pin.job, pin.snapshot.seq, pin.age_s) for pin in await store.pins())
+    return [there, pins, _without_id(await store.statistics())]
+
+
+def _without_id(statistics: StoreStatistics) -> Any:
+    rows = {type: count for type, count in statistics.rows.items() if count}
+    return statistics.seq, statistics.cut_ms, statistics.last_ms, rows
