@@ -16,7 +16,7 @@ from backends.sqlite.checkpoint import Checkpointer
 from backends.sqlite.connection import Tuning, immediate, open_connection, translating
 from backends.sqlite.doors import Doors
 from backends.sqlite.gate import Gate
-from backends.sqlite.ingest import Ingest
+from backends.sqlite.ingest import Ingest, create_staging
 from backends.sqlite.migrate import TENANT, prepare_file
 from backends.sqlite.parts import StoreParts
 from backends.sqlite.readers import Readers
@@ -48,7 +48,14 @@ async def open_tenant_store(
     """
     gate = Gate()
     checkpointer = Checkpointer(path, door=doors.upkeep, gate=gate)
-    writer = Writer(path, door=doors.write, gate=gate, clock=clock, checkpointer=checkpointer)
+    writer = Writer(
+        path,
+        door=doors.write,
+        gate=gate,
+        clock=clock,
+        checkpointer=checkpointer,
+        set_up=create_staging,
+    )
     points = Readers(path, door=doors.read, gate=gate, connections_max=POINT_CONNECTIONS_MAX)
     scans = Readers(
         path, door=doors.scan, gate=gate, connections_max=SCAN_CONNECTIONS_MAX, tuning=SCANNER

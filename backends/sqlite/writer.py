@@ -6,6 +6,7 @@ transaction is never interrupted: that would roll back everybody's work.
 """
 
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,6 @@ from backends.door import Door
 from backends.sqlite.checkpoint import Checkpointer
 from backends.sqlite.connection import Tuning, open_connection
 from backends.sqlite.gate import Gate
-from backends.sqlite.ingest import create_staging
 from backends.sqlite.transaction import Operation, Request, apply_group
 from engine.errors import StoreUnavailable
 from engine.limits import MIB
@@ -52,6 +52,7 @@ class Writer:
         gate: Gate,
         clock: StoreClock,
         checkpointer: Checkpointer,
+        set_up: Callable[[apsw.Connection], None],
         cache_kib: int = WRITER_CACHE_KIB,
     ) -> None:
         self._path = path
@@ -59,6 +60,7 @@ class Writer:
         self._gate = gate
         self._clock = clock
         self._checkpointer = checkpointer
+        self._set_up = set_up  # what operations expect of a new connection
         self._tuning = Tuning(cache_kib=cache_kib)
         self._connection: apsw.Connection | None = None
         self._wal_pages = 0
@@ -125,7 +127,7 @@ class Writer:
         connection = self._connection = open_connection(self._path, self._tuning)
         connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         connection.set_wal_hook(self._note_wal)
-        create_staging(connection)
+        self._set_up(connection)
 
     def close_connection(self) -> None:
         """Blocks. Once `run` has ended."""
