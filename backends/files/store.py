@@ -22,7 +22,7 @@ from backends.files.reading import FilesReader, ReadFile
 from backends.files.tree import FILE_MODE, Tree
 from backends.files.trouble import output_trouble
 from backends.files.writing import FilesSink, PartFile
-from engine.errors import OutputFull, StartupError
+from engine.errors import NotFound, OutputFull, StartupError
 from engine.limits import MIB
 from engine.model import FileKind, JobId, PartKey, StoredFile, StoredName
 from engine.tenant import TenantKey
@@ -156,8 +156,13 @@ class FilesOutputStore:
         return await self._doors.upkeep.call(self._names, tenant, job)
 
     async def remove(self, location: str) -> None:
-        """Delete one file; it may be gone already. Raises NotFound for what is no location."""
-        await self._doors.upkeep.call(self._remove, parse_location(location))
+        """Delete one file; it may be gone already, as is what never was a location of ours."""
+        try:
+            place = parse_location(location)
+        except NotFound:
+            await trio.lowlevel.checkpoint()
+            return
+        await self._doors.upkeep.call(self._remove, place)
 
     async def delete_job(self, tenant: TenantKey, job: JobId) -> None:
         """Delete all files of a job, and its folders. Cancelled: some may be left."""

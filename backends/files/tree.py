@@ -71,7 +71,8 @@ class Tree:
         for depth in range(len(segments), 0, -1):
             # Forgotten before it goes: a folder made anew is not yet durable.
             self._durable.discard(segments[:depth])
-            with suppress(FileNotFoundError), self.folder(*segments[: depth - 1]) as parent:
+            above = self.folder(*segments[: depth - 1])
+            with suppress(FileNotFoundError, NotADirectoryError), above as parent:
                 try:
                     os.rmdir(segments[depth - 1], dir_fd=parent)
                 except OSError as error:

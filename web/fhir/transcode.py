@@ -5,8 +5,9 @@ database call waits for it.
 """
 
 from collections.abc import AsyncGenerator
+from typing import cast
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from backends.door import Door
 from engine.errors import OutputUnavailable
@@ -16,6 +17,7 @@ PIECE_BYTES = 1 << 20  # of inflated output, however well the input was compress
 SLICE_BYTES = 256 * 1024  # goes into the compressor at a time: equal slices, equal bytes
 GZIP_LEVEL = 1
 _GZIP_WINDOW = 31  # 15 bits, with a gzip header
+_DAMAGED = cast("type[Exception]", isal_zlib.error)  # which the library declares wrongly
 
 
 async def inflated(reader: PartReader, door: Door, size: int) -> AsyncGenerator[bytes, None]:
@@ -47,7 +49,7 @@ async def deflated(reader: PartReader, door: Door) -> AsyncGenerator[bytes, None
 def _inflate(inflater: isal_zlib.Decompress, block: bytes) -> bytes:
     try:
         return inflater.decompress(block, PIECE_BYTES)
-    except igzip_lib.IsalError:
+    except _DAMAGED:
         # Without its cause: its text is about content.
         raise OutputUnavailable("a compressed output file is damaged") from None
 
