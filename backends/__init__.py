@@ -1,7 +1,7 @@
 """Backends: where resources, jobs and files are kept. Opened by URL, in one place.
 
-    sqlite:PATH   a data directory: control.db, one file per tenant, locks of live workers
-    memory:       nothing outlives the process; for tests
+sqlite:PATH   a data directory: control.db, one file per tenant, locks of live workers
+memory:       nothing outlives the process; for tests
 """
 
 import secrets
@@ -18,6 +18,7 @@ from engine.model import WorkerId
 from engine.ports import ExportJobs, ExportUpkeep, ExportWork, Leases, Tenants
 
 TENANT_KEY_BYTES = 8
+STORE_ID_BYTES = 16
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +46,11 @@ def random_tenant_key() -> str:
     return secrets.token_hex(TENANT_KEY_BYTES)
 
 
+def random_store_id() -> str:
+    """A new store's id: one that no store had before."""
+    return secrets.token_hex(STORE_ID_BYTES)
+
+
 @asynccontextmanager
 async def open(
     url: str,
@@ -53,11 +59,13 @@ async def open(
     clock: StoreClock | None = None,
     inline: bool = False,
     new_key: Callable[[], str] = random_tenant_key,
+    new_id: Callable[[], str] = random_store_id,
 ) -> AsyncIterator[Backend]:
     """Open the backend that `url` names, for a worker of this id, and close it after.
 
-    `inline` makes blocking calls in the loop's own thread, for virtual time. Raises
-    SettingInvalid, SchemaTooNew, StoreDamaged, StartupError.
+    `inline` makes blocking calls in the loop's own thread, for virtual time. `new_key` and
+    `new_id` name new tenants' outputs and stores. Raises SettingInvalid, SchemaTooNew,
+    StoreDamaged, StartupError.
     """
     scheme, _, path = url.partition(":")
     clock = SystemStoreClock() if clock is None else clock
@@ -67,7 +75,12 @@ async def open(
             from backends.sqlite.backend import open_sqlite
 
             async with open_sqlite(
-                Path(path), worker=worker, clock=clock, inline=inline, new_key=new_key
+                Path(path),
+                worker=worker,
+                clock=clock,
+                inline=inline,
+                new_key=new_key,
+                new_id=new_id,
             ) as backend:
                 yield backend
         case "memory" if not path:
@@ -75,7 +88,7 @@ async def open(
             from backends.memory.state import MemoryWorld
 
             async with open_memory(
-                MemoryWorld(clock=clock, new_key=new_key), worker=worker
+                MemoryWorld(clock=clock, new_key=new_key, new_id=new_id), worker=worker
             ) as backend:
                 yield backend
         case _:
