@@ -25,8 +25,8 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def decisive(error: BaseException) -> BaseException | None:
     """The exception that tells what to do. None if there is nothing but cancellation.
 
-    Losing the job outranks all, because then nothing may be written. A part that ends
-    early is most often the echo of another failure, so it counts only if it is alone.
+    Losing the job outranks all, because then nothing may be written. A channel whose other
+    end went away is the echo of another failure, so it counts only if it is alone.
     """
     causes = [leaf for leaf in leaves(error) if not isinstance(leaf, trio.Cancelled)]
     return min(causes, key=_rank) if causes else None
@@ -35,9 +35,10 @@ def decisive(error: BaseException) -> BaseException | None:
 def _rank(error: BaseException) -> int:
     if not isinstance(error, Exception):
         return 0  # KeyboardInterrupt and the like: not ours to handle
-    order: tuple[type[Exception], ...] = (JobCancelled, LeaseLost, PartIncomplete, Permanent)
-    ranks = (1, 2, 9, 3)
-    for kind, rank in zip(order, ranks, strict=True):
+    if isinstance(error, (PartIncomplete, trio.BrokenResourceError)):
+        return 9
+    order = (JobCancelled, LeaseLost, Permanent)
+    for rank, kind in enumerate(order, start=1):
         if isinstance(error, kind):
             return rank
     return 5 if isinstance(error, Transient) else 4

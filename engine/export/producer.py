@@ -43,7 +43,9 @@ class Producer:
 
         Cancelled: the query is stopped and the channel closed without PartEnd.
         """
-        async with batches:
+        # Not `async with`: its checkpoint would let the cancel that our own close provokes
+        # take the place of the error that closed it.
+        with batches:
             if self._part.kind is FileKind.ERROR:
                 await self._send_messages(batches)
             else:

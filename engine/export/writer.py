@@ -53,7 +53,9 @@ class Writer:
         Cancelled before the record: nothing is visible and no file is left. During it:
         only the store knows, so the file stays and the janitor asks.
         """
-        async with batches:
+        # Not `async with`, for the producer's reason: no checkpoint may come between an error
+        # and the nursery that must hear of it.
+        with batches:
             file = await self._write(batches)
         part = FinalizedPart(
             number=self._part.number,
