@@ -198,8 +198,6 @@ class Following(Client):
         assert worker.ports is not None
         data = b""
         parts = await worker.ports.export_jobs.parts(self.tenant, job.id)
-        if len(parts) < sum(part.file is not None for part in self._parts(job)):
-            return None  # its files expired meanwhile
         for part in parts:
             assert part.file is not None
             async with worker.ports.outputs.read_part(part.file) as reader:
@@ -207,11 +205,10 @@ class Following(Client):
                 while block := await reader.read():
                     stored += block
             data += self.sim.decoded(stored, part.file.coding)
-        return data.splitlines(keepends=True)
-
-    def _parts(self, job: ExportJob) -> list:
         row = self.sim.world.jobs.get(job.id)
-        return [] if row is None else list(row.parts.values())
+        if row is None or row.purged:
+            return None  # its files expired meanwhile
+        return data.splitlines(keepends=True)
 
     def _apply(self, lines: list[bytes]) -> None:
         for line in lines:

@@ -136,6 +136,7 @@ class Gate:
 
     async def _stall(self, *, shield: bool) -> None:
         """This one call hangs, and the rest of the worker goes on."""
+        self._worker.blame()
         lease_s = self._sim.scenario.lease_s
         await self._wait(self._faults.rng.uniform(0.2, 1.5) * lease_s, shield=shield)
 
