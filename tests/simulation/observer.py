@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from backends.memory.state import FileRow, JobRow, Process
+from backends.memory.state import FileRow, JobRow, PinRow, Process
 from engine.model import ExportStatus, FinalizedPart, JobId, Part, PartKey
 
 if TYPE_CHECKING:
@@ -70,6 +70,19 @@ class WatchedFiles(dict[str, FileRow]):
         return super().pop(name, *default)
 
 
+class WatchedPins(dict[JobId, PinRow]):
+    """The pins of a store; every removal passes the observer."""
+
+    def __init__(self, observer: "Observer") -> None:
+        super().__init__()
+        self._observer = observer
+
+    def pop(self, job: JobId, *default: Any) -> Any:
+        if job in self:
+            self._observer.pin_removed(job, self[job])
+        return super().pop(job, *default)
+
+
 class Observer:
     """Judges changes. A broken promise is kept in `broken`, and ends the run."""
 
@@ -78,7 +91,9 @@ class Observer:
         self._seen: dict[JobId, Seen] = {}
         self._books: dict[JobId, Books] = {}
         self.recorded: dict[str, JobId] = {}  # locations that readers may ask for
+        self.unpinned: set[JobId] = set()  # their pin was given up before they became jobs
         self.broken: list[str] = []
+        self.jobs = 0
         self.completed = 0
         self.resumed = 0
 
@@ -108,10 +123,11 @@ class Observer:
     def _look(self, worker: str) -> None:
         for row in self._sim.world.jobs.values():
             before = self._seen.get(row.id)
-            if not row.status.ended and row.id not in self._sim.pins_of(row):
-                self.breach(f"open job {row.id[:6]} has no pin")
             if before is None:
+                self.jobs += 1
                 self._books[row.id] = Books()
+                if row.id not in self._sim.store_state(row.tenant.id).pins:
+                    self.unpinned.add(row.id)
                 self._seen[row.id] = _seen(row)
                 if row.status is not ExportStatus.ACCEPTED or row.token or row.parts:
                     self.breach(f"job {row.id[:6]} did not begin as accepted")
@@ -223,6 +239,8 @@ class Observer:
 
     def _judge_complete(self, row: JobRow) -> None:
         self.completed += 1
+        if row.id not in self._sim.store_state(row.tenant.id).pins:
+            self.breach(f"job {row.id[:6]} completed without its pin")
         self.resumed += len({part.token for part in row.parts.values()}) > 1
         for problem in self._sim.truth.check_manifest(row):
             self.breach(f"job {row.id[:6]} completed, but {problem}")
@@ -261,6 +279,19 @@ class Observer:
         for name in [name for name, owner in self.recorded.items() if owner == job]:
             del self.recorded[name]
 
+    # Pins.
+
+    def pin_removed(self, job: JobId, pin: PinRow) -> None:
+        """Rightly so if its job ended, or did not begin for long (by the wall clock)."""
+        row = self._sim.world.jobs.get(job)
+        if row is not None and row.status.ended:
+            return
+        age_s = (self._sim.store_clock.now_ms() - pin.made_ms) / 1000
+        if age_s <= self._sim.scenario.limits.pin_orphan_seconds:
+            self.breach(f"the pin of job {job[:6]} was removed at {age_s:.0f} s")
+        elif row is not None:
+            self.unpinned.add(job)  # it became a job after the janitor had asked
+
     # Workers.
 
     def drained(self, worker: "Worker", process: Process) -> None:
@@ -275,8 +306,8 @@ class Observer:
         took, bound = trio.current_time() - since, limits.drain_seconds + limits.commit_seconds
         if took > bound + 5:
             self.breach(f"{worker.name} took {took:.1f} s to drain")
-        for thing in process.open_things():
-            self.breach(f"{worker.name} drained and left {thing}")
+        if process.open_streams or process.open_sinks:  # readers are the clients'
+            self.breach(f"{worker.name} drained and left a stream or a file open")
         for row in self._sim.world.jobs.values():
             if row.lease is not None and row.lease.worker == worker.name and not row.status.ended:
                 self.breach(f"{worker.name} drained and still holds job {row.id[:6]}")
