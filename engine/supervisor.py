@@ -116,11 +116,9 @@ class Supervisor:
             began = self._ports.clock.boottime()
             try:
                 await actor()
-            except Exception as error:
-                cause = decisive(error)
-                if not isinstance(cause, Transient):
-                    raise
-                log.warning("actor failed", actor=name, reason=str(cause))
+            except* Transient as group:
+                # A cancel that came with it goes on by itself.
+                log.warning("actor failed", actor=name, reason=str(decisive(group)))
             if self._ports.clock.boottime() - began > self._limits.backoff_seconds_max:
                 failures = 0
             failures += 1

@@ -15,6 +15,7 @@ from engine.errors import (
     OutputUnavailable,
     PenstockError,
     Permanent,
+    SnapshotGone,
     Transient,
 )
 from engine.export.planner import make_plan
@@ -98,7 +99,8 @@ class ExportRun:
         async with trio.open_nursery() as nursery:
             for _ in range(min(self._limits.lanes_per_job, len(missing))):
                 nursery.start_soon(self._lane, store, view.job, missing, recorded)
-        await self._verify(view.job, recorded)
+        await self._verify_pin(store, view.job)
+        await self._verify_files(view.job, recorded)
         await work.finish(self._lease, retention_s=self._limits.retention_seconds)
         await self._unpin(store)
 
@@ -133,7 +135,16 @@ class ExportRun:
             return await writer.run(receive)
         raise AssertionError("a part is recorded, or its failure propagates")
 
-    async def _verify(self, job: ExportJob, recorded: dict[int, FinalizedPart]) -> None:
+    async def _verify_pin(self, store: TenantStore, job: ExportJob) -> None:
+        """The snapshot is still pinned, so it was while the parts were made: a pin that was
+        given up, because its kick-off took too long to become a job, never comes back."""
+        if all(pin.job != job.id for pin in await store.pins()):
+            raise SnapshotGone(
+                "the state of the store that this export was to show was given up before the "
+                "export was recorded; start the export again"
+            )
+
+    async def _verify_files(self, job: ExportJob, recorded: dict[int, FinalizedPart]) -> None:
         """Every recorded file is still there: also those of owners before us."""
         names = await self._ports.outputs.names(job.tenant_key, job.id)
         there = {name.location for name in names if name.finished}
