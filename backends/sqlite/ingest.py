@@ -101,7 +101,9 @@ def _ingest_round(transaction: WriteTransaction, round: Round) -> Ingested:
         connection.execute(_SQL["compare"], (round.blob,))
     created, updated, unchanged = connection.execute(_SQL["outcome"]).get
     if created or updated:
-        transaction.take_seq(round.rows)
+        if unchanged:
+            connection.execute(_SQL["close_ranks"], (transaction.seq,))
+        transaction.take_seq(created + updated)
         _write(transaction, round)
     return Ingested(created, updated, unchanged)
 

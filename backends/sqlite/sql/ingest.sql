@@ -1,7 +1,8 @@
 -- create_staging --
 -- A batch on its way in. Lives in the write connection's memory.
 CREATE TEMP TABLE IF NOT EXISTS stage (
-    rid      INTEGER PRIMARY KEY,  -- that it will have
+    slot     INTEGER PRIMARY KEY,  -- its rid if all rows are written; keeps their order
+    rid      INTEGER NOT NULL,     -- that it will have
     id       TEXT    NOT NULL,
     head     INTEGER NOT NULL,     -- where the head begins in the batch's bytes, from 1
     head_len INTEGER NOT NULL,
@@ -18,16 +19,16 @@ DELETE FROM temp.stage
 -- stage_type --
 -- All rows of one type at once. A row is text of fixed widths, ten, eight and eight
 -- digits and the id: taking it apart costs half of what nested JSON does.
-INSERT INTO temp.stage (rid, id, head, head_len, tail_len, prev)
-SELECT rid, id, head, head_len, tail_len,
+INSERT INTO temp.stage (slot, rid, id, head, head_len, tail_len, prev)
+SELECT slot, slot, id, head, head_len, tail_len,
     (SELECT i.rid FROM versions AS i
      WHERE i.type = ?1 AND i.id = line.id ORDER BY i.ver DESC LIMIT 1)
 FROM (
-    SELECT (?1 << 40) | (?2 + key + 1)          AS rid,
-        substr(value, 27)                       AS id,
-        CAST(substr(value, 1, 10) AS INTEGER)   AS head,
-        CAST(substr(value, 11, 8) AS INTEGER)   AS head_len,
-        CAST(substr(value, 19, 8) AS INTEGER)   AS tail_len
+    SELECT (?1 << 40) | (?2 + key + 1) AS slot,
+        substr(value, 27) AS id,
+        CAST(substr(value, 1, 10) AS INTEGER) AS head,
+        CAST(substr(value, 11, 8) AS INTEGER) AS head_len,
+        CAST(substr(value, 19, 8) AS INTEGER) AS tail_len
     FROM json_each(?3)
 ) AS line
 
@@ -49,6 +50,15 @@ SET ver = v.ver,
 FROM version AS v
 WHERE v.rid = stage.prev
 
+-- close_ranks --
+-- Some rows are not written: the others take numbers without a gap.
+UPDATE temp.stage SET rid = ranked.rid
+FROM (
+    SELECT slot, ((slot >> 40) << 40) | (?1 + row_number() OVER (ORDER BY slot)) AS rid
+    FROM temp.stage WHERE NOT same
+) AS ranked
+WHERE ranked.slot = stage.slot
+
 -- insert_bodies --
 -- In rid order, so that pages fill one after the other. Concatenation makes text of
 -- blobs without looking at them, and the cast turns it back.
@@ -56,7 +66,7 @@ INSERT INTO version (rid, id, ver, upd_ms, sup, prev, body)
 SELECT rid, id, ver + 1, ?2, 1 << 62, prev,
     CAST(substr(?1, head, head_len) || (ver + 1) || '","lastUpdated":"' || ?3
         || substr(?1, head + head_len, tail_len) AS BLOB)
-FROM temp.stage WHERE NOT same ORDER BY rid
+FROM temp.stage WHERE NOT same ORDER BY slot
 
 -- insert_index --
 -- In key order: neighbours share a page.
