@@ -78,7 +78,7 @@ def export(
     parameters = [("_type", name) for name in types]
     parameters += [(name, value) for name, value in (("_since", since), ("_until", until)) if value]
     wanted = Wanted(tenant=tenant, parameters=parameters, folder=folder, gzip=gzip)
-    outcome = trio.run(_until_signal, settings, wanted)
+    outcome = trio.run(_export, settings, wanted)
     if outcome is None:
         return Exit.INTERRUPTED
     return _report(*outcome, wanted, as_json=as_json)
@@ -102,14 +102,17 @@ def _report(
     return Exit.OK
 
 
-async def _until_signal(
+async def _export(
     settings: Settings, wanted: Wanted
 ) -> tuple[ExportJob, dict[str, Any] | None] | None:
     """The job's end and its manifest; None if a signal came first."""
+    worker = new_worker_id()
     outcome = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_cancel_on_signal, nursery.cancel_scope)
-        outcome = await _export(settings, wanted)
+    # A signal cancels the work, and not the stores, which cleaning up still needs.
+    async with compose(settings, worker=worker) as ports, trio.open_nursery() as nursery:
+        with trio.CancelScope() as work:
+            await nursery.start(_cancel_on_signal, work)
+            outcome = await _work(ports, worker, settings, wanted)
         nursery.cancel_scope.cancel()
     return outcome
 
@@ -121,24 +124,31 @@ async def _cancel_on_signal(work: trio.CancelScope, *, task_status: trio.TaskSta
             work.cancel()
 
 
-async def _export(settings: Settings, wanted: Wanted) -> tuple[ExportJob, dict[str, Any] | None]:
-    worker = new_worker_id()
-    async with compose(settings, worker=worker) as ports:
-        request = _request(settings, wanted, ports.clock.now_ms())
-        prepare_folder(wanted.folder)
-        job = await kick_off(ports, settings.engine, wanted.tenant, request)
-        try:
-            async with _engine(ports, worker, settings):
-                job = await _wait_ended(ports, job)
-            if job.status is not ExportStatus.COMPLETE:
-                return job, None
-            parts = await ports.export_jobs.parts(job.tenant, job.id)
-            return job, await collect(ports.outputs, job, parts, wanted.folder, gzip=wanted.gzip)
-        finally:
-            # Interrupted or done: nobody will ask for this job again.
-            with trio.move_on_after(settings.engine.commit_seconds, shield=True):
-                await ports.export_jobs.delete(job.tenant, job.id)
-                await Janitor(ports, settings.engine).round()
+async def _work(
+    ports: Ports, worker: WorkerId, settings: Settings, wanted: Wanted
+) -> tuple[ExportJob, dict[str, Any] | None]:
+    request = _request(settings, wanted, await _latest_ms(ports, wanted.tenant))
+    prepare_folder(wanted.folder)
+    job = await kick_off(ports, settings.engine, wanted.tenant, request)
+    try:
+        async with _engine(ports, worker, settings):
+            job = await _wait_ended(ports, job)
+        if job.status is not ExportStatus.COMPLETE:
+            return job, None
+        parts = await ports.export_jobs.parts(job.tenant, job.id)
+        return job, await collect(ports.outputs, job, parts, wanted.folder, gzip=wanted.gzip)
+    finally:
+        # Interrupted or done: nobody will ask for this job again.
+        with trio.move_on_after(settings.engine.commit_seconds, shield=True):
+            await ports.export_jobs.delete(job.tenant, job.id)
+            await Janitor(ports, settings.engine).round()
+
+
+async def _latest_ms(ports: Ports, tenant: TenantId) -> int:
+    """The latest time that can be known. Where the clock stepped back, that is the
+    transactionTime of the export before, which is what --since rightly names."""
+    store = await ports.tenants.store(tenant)
+    return max(ports.clock.now_ms(), (await store.statistics()).cut_ms)
 
 
 def _request(settings: Settings, wanted: Wanted, now_ms: int) -> ExportRequest:

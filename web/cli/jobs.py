@@ -5,13 +5,11 @@ a second.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 import trio
-from rich.console import Console
-from rich.table import Table
 
 from engine.errors import BadRequest
 from engine.instant import format_instant
@@ -41,7 +39,8 @@ def list_jobs(settings: Settings, tenant: TenantId | None, limit: int, as_json: 
     if as_json:
         echo_json([describe(job) for job in found])
     else:
-        Console().print(_table(found))
+        for line in _table(found):
+            click.echo(line)
 
 
 @jobs.command("show")
@@ -58,7 +57,8 @@ def show_job(settings: Settings, job: str, tenant: TenantId, as_json: bool) -> N
         return
     files = facts.pop("files")
     for name, value in facts.items():
-        click.echo(f"{name:<16} {'' if value is None else value}")
+        shown = ", ".join(value) if isinstance(value, list) else value
+        click.echo(f"{name:<16} {'' if shown is None else shown}".rstrip())
     for file in files:
         click.echo(f"{'file':<16} {file['type']}-{file['index']}  {file['count']:,} resources")
 
@@ -119,15 +119,25 @@ def _describe_part(part: FinalizedPart) -> dict[str, Any]:
     }
 
 
-def _table(found: Sequence[ExportJob]) -> Table:
-    table = Table("job", "tenant", "status", "created", "parts", "resources", box=None)
+def _table(found: Sequence[ExportJob]) -> Iterator[str]:
+    """Columns for people, whole even where stdout is no terminal."""
+    rows = [("JOB", "TENANT", "STATUS", "CREATED", "PARTS", "RESOURCES")]
     for job in found:
-        done = f"{job.progress.parts_done}/{job.progress.parts_total}"
-        created = format_instant(job.created_ms)
-        table.add_row(
-            job.id, job.tenant, str(job.status), created, done, f"{job.progress.rows_done:,}"
+        progress = job.progress
+        rows.append(
+            (
+                job.id,
+                job.tenant,
+                str(job.status),
+                format_instant(job.created_ms),
+                f"{progress.parts_done}/{progress.parts_total}",
+                f"{progress.rows_done:,}",
+            )
         )
-    return table
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
 
 
 async def _list(settings: Settings, tenant: TenantId | None, limit: int) -> Sequence[ExportJob]:
