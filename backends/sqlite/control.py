@@ -36,9 +36,10 @@ Ts = TypeVarTuple("Ts")
 
 CLOSE_SECONDS_MAX = 10  # bound of the shield around closing a connection
 
-# The writer keeps the WAL short, so that a renewal never pays for a checkpoint.
+# The writer keeps the WAL short, so that a renewal pays for a checkpoint only if nothing but
+# renewals happens for a long time.
 WRITER: Final = Tuning(autocheckpoint_pages=1000)
-RENEWER: Final = Tuning()
+RENEWER: Final = Tuning(autocheckpoint_pages=8000)
 
 SQL: Final = load_queries("control")
 
@@ -208,7 +209,7 @@ def _starting(path: Path) -> Iterator[None]:
     try:
         yield
     except StoreUnavailable as error:
-        raise SettingInvalid("store", f"{path}: {error}") from error
+        raise SettingInvalid("store", f"{path} cannot be used: {error}") from error
 
 
 def _check_pages(connection: apsw.Connection, path: Path) -> None:

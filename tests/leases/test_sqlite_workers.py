@@ -52,7 +52,12 @@ async def doomed_worker(folder: Path) -> AsyncIterator[trio.Process]:
                 )
             )
             assert process.stdout is not None
-            assert (await process.stdout.receive_some()).startswith(b"1 ")
+            said = b""
+            while not said.endswith(b"\n"):
+                piece = await process.stdout.receive_some()
+                assert piece, "it ended before it had claimed"
+                said += piece
+            assert said.startswith(b"1 ")
             yield process
             process.kill()
     finally:
