@@ -68,7 +68,7 @@ class Downloads:
         if verdict is Precondition.FAILED:
             raise VersionMismatch("the file is not the one that If-Match names")
         if verdict is Precondition.NOT_MODIFIED:
-            return Response(status=304, headers=_validators(chosen))
+            return _without_body(304, _validators(chosen))
         if request.method == "HEAD":
             return await self._describe(file, chosen, name)
         try:
@@ -94,7 +94,7 @@ class Downloads:
     async def _describe(self, file: StoredFile, chosen: Representation, name: str) -> Response:
         """The headers alone, of a file that is there."""
         async with self._ports.outputs.read_part(file):
-            return Response(status=200, headers=_headers(chosen, name, None))
+            return _without_body(200, _headers(chosen, name, None))
 
     async def _send(
         self, file: StoredFile, chosen: Representation, name: str, span: Span | None
@@ -143,6 +143,13 @@ def _blocks(
     if chosen.at_rest:
         return _at_rest(reader)
     return deflated(reader, door) if chosen.coding else inflated(reader, door, file.bytes)
+
+
+def _without_body(status: int, headers: dict[str, str]) -> Response:
+    response = Response(b"", status)
+    del response.headers["Content-Length"]  # of a body that GET would have, or of none
+    response.headers.update(headers)
+    return response
 
 
 def _validators(chosen: Representation) -> dict[str, str]:
