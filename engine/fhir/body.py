@@ -93,6 +93,9 @@ class _Object:
 
     def value_start(self, name: str) -> int:
         """Where the value of a member begins."""
+        last, value = next(reversed(self.members.items()))
+        if last == name:  # many write meta there
+            return len(self.text) - 1 - len(value)
         at = 1
         for key, value in self.members.items():
             at = at + len(key) + 3 if self.plain else _key_end(self.text, at)

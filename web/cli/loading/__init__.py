@@ -1,0 +1,1 @@
+"""What `penstock load` does: finds files, parses them, stores batches, reports."""
