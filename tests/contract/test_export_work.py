@@ -200,6 +200,7 @@ async def test_a_late_effect_counts_if_nobody_claimed(backend, clock, effect):
     lease = await start_and_claim(backend, "j1")
     clock.advance(10 * LEASE_SECONDS)
     await effect(backend, lease)
+    assert (await backend.export_work.view(lease)).job.token == lease.token
 
 
 async def test_a_cancelled_record_has_happened_or_not(backend):
