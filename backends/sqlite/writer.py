@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
+import msgspec
 import outcome
 import trio
 
@@ -29,6 +30,13 @@ GROUP_REQUESTS_MAX = 256
 QUEUE_BYTES_MAX = 16 * MIB  # of waiting batches; four of the recommended size
 WAL_KEPT_BYTES = 64 * MIB  # what a restarted WAL file is cut down to
 WRITER_CACHE_KIB = 64 * 1024  # holds the inner pages of `versions`, which random ids touch all over
+
+
+class WriterStatistics(msgspec.Struct, frozen=True):
+    """What a writer has before it."""
+
+    requests: int  # not begun
+    bytes: int  # of those, and of the group that is being applied
 
 
 class _Queued(Request[R]):
@@ -111,6 +119,10 @@ class Writer:
         finally:
             self._refuse_rest()
             self._ended.set()
+
+    def statistics(self) -> WriterStatistics:
+        """How much waits now."""
+        return WriterStatistics(requests=len(self._waiting), bytes=self._waiting_bytes)
 
     def close(self) -> None:
         """Take no more requests; `run` ends when the waiting ones are done."""
