@@ -149,7 +149,7 @@ class Following(Client):
         """Until one export was begun after the faults stopped."""
         last = False
         while not last:
-            await self.sleep(self.sim.scenario.lease_s / 2)
+            await self.sleep(self.sim.scenario.lease_s * (0.1 if self.sim.calm else 0.8))
             last = await self._follow() and self.sim.calm
         self._compare()
         self.closed = True
@@ -174,7 +174,7 @@ class Following(Client):
 
     async def _wait_end(self, job: JobId) -> ExportJob | None:
         while True:
-            await self.sleep(self.sim.scenario.lease_s / 10)
+            await self.sleep(self.sim.scenario.lease_s / 8)
             state = await self.ask(lambda worker: self._get(worker, job))
             if state is not None and state.status.ended:
                 return state

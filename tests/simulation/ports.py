@@ -8,7 +8,6 @@ from backends.memory import MemoryBackend
 from engine.model import (
     Batch,
     ExportRequest,
-    JobId,
     Lease,
     Part,
     PartEnd,
@@ -170,5 +169,3 @@ class GatedReader:
 
     async def read(self) -> bytes:
         return await self._gate.call("reader.read", self._inner.read)
-
-

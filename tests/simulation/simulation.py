@@ -24,7 +24,7 @@ import trio.testing
 from backends.memory import MemoryWorld, open_memory
 from backends.memory.state import JobRow, StoreState
 from engine.errors import PenstockError
-from engine.model import ExportStatus, JobId, WorkerId
+from engine.model import ExportStatus, WorkerId
 from engine.ports import Ports, TenantStore
 from engine.tenant import TenantId
 from engine.upkeep.janitor import Janitor
@@ -97,6 +97,7 @@ class Simulation:
         self.tenants = [TenantId(f"tenant-{n}") for n in range(self.scenario.tenants)]
         self.workers: list[Worker] = []  # every incarnation there ever was
         self.cut_short = False
+        self.volatile_s = 0.0  # for so long a finished file would not survive a power cut
         self._followers = [Following(self, tenant) for tenant in self.tenants]
         self._by_name: dict[str, Worker] = {}
         self._clients_scope = trio.CancelScope()
@@ -112,7 +113,7 @@ class Simulation:
             clock=self.store_clock,
             new_key=lambda: entropy.token(64),
             new_id=lambda: entropy.token(64),
-            batch_rows=lambda: self.rng.choice((0, 1, 1, 2, 3, 5)),
+            batch_rows=lambda: self.rng.choice((0, 1, 2, 3, 5, 8)),
             piece_bytes_max=scenario.piece_bytes,
         )
         world.files = WatchedFiles(self.observer)
@@ -132,6 +133,15 @@ class Simulation:
     def is_alive(self, name: str) -> bool:
         worker = self._by_name.get(name)
         return worker is not None and not worker.dead
+
+    def is_healthy(self, name: str) -> bool:
+        """Whether it lives and never met a fault that could excuse anything."""
+        worker = self._by_name.get(name)
+        return worker is not None and not worker.dead and not worker.blamed
+
+    def skew_ms(self, name: str) -> int:
+        worker = self._by_name.get(name)
+        return 0 if worker is None else worker.clock.skew_ms
 
     def store_state(self, tenant: TenantId) -> StoreState:
         return self.world.tenants[tenant].store
@@ -201,7 +211,8 @@ class Simulation:
                 self.observer.breach("a chain of exports did not close after the faults stopped")
             clients.cancel_scope.cancel()
         # Zombies get their while, then everybody is told to go.
-        await trio.sleep(4 * self.scenario.lease_s)
+        wakes = max((worker.paused_until for worker in self._by_name.values()), default=0.0)
+        await trio.sleep_until(max(wakes, trio.current_time()) + self.scenario.lease_s)
         self._ending = True
         await self._drain_all()
 
@@ -272,8 +283,10 @@ class Simulation:
         """Every process dies, unfinished files are gone, and the machine boots again."""
         for worker in list(self._by_name.values()):
             worker.die()
-        for name in [name for name, file in self.world.files.items() if not file.finished]:
-            dict.__delitem__(self.world.files, name)
+        volatile_ms = self.store_clock.now_ms() - self.volatile_s * 1000
+        for name, file in list(self.world.files.items()):
+            if not file.finished or (self.volatile_s and file.touched_ms > volatile_ms):
+                dict.__delitem__(self.world.files, name)
         self.store_clock.reboot()
 
     async def _clean_up(self) -> None:

@@ -103,5 +103,3 @@ def _check_indexes(row: JobRow) -> list[str]:
         indexes.setdefault((part.kind, part.type), []).append(part.index)
     wrong = [name for (_, name), own in indexes.items() if own != list(range(1, len(own) + 1))]
     return [f"its {name} parts are numbered {indexes}" for name in wrong]
-
-

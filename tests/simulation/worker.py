@@ -38,11 +38,11 @@ class SimClock:
 
     def __init__(self, worker: "Worker", skew_s: float, origin_s: float) -> None:
         self._worker = worker
-        self._skew_ms = round(skew_s * 1000)
+        self.skew_ms = round(skew_s * 1000)
         self._origin_s = origin_s
 
     def now_ms(self) -> int:
-        return EPOCH_MS + self._skew_ms + round(trio.current_time() * 1000)
+        return EPOCH_MS + self.skew_ms + round(trio.current_time() * 1000)
 
     def boottime(self) -> float:
         return trio.current_time() + self._origin_s
@@ -109,9 +109,7 @@ class Worker:
 
     async def _run(self) -> None:
         sim = self.sim
-        async with open_memory(
-            sim.world, worker=self.name, coding=sim.scenario.coding
-        ) as backend:
+        async with open_memory(sim.world, worker=self.name, coding=sim.scenario.coding) as backend:
             sim.observer.watch_process(backend.process)
             self._backend = backend
             self.ports = gated_ports(backend, self)
