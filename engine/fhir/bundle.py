@@ -87,11 +87,12 @@ class _Bundle(msgspec.Struct, rename="camel"):
 
 
 class _Entries(msgspec.Struct):
-    entry: list[_Entry] = []
+    entry: list[msgspec.Raw] = []
 
 
 _bundle = msgspec.json.Decoder(_Bundle)
 _entries = msgspec.json.Decoder(_Entries)
+_entry_of = msgspec.json.Decoder(_Entry)
 _named = msgspec.json.Decoder(_Named)
 
 
@@ -121,13 +122,14 @@ def unpack(text: bytes) -> Iterator[Entry | Skipped]:
     `body.prepare` to check.
     """
     try:
-        entries = _entries.decode(text).entry
+        entries = [_parsed(raw) for raw in _entries.decode(text).entry]
     except msgspec.ValidationError:
-        raise ResourceInvalid(
-            "its entries are not as FHIR has them", expression="Bundle.entry"
-        ) from None
+        raise ResourceInvalid("its entries are not an array", expression="Bundle.entry") from None
     targets, doubtful = _targets(entries)
     for number, entry in enumerate(entries, 1):
+        if entry is None:
+            yield Skipped(number, "it is not an entry as FHIR has it")
+            continue
         reason = _why_skipped(entry)
         if reason is None and entry.full_url in doubtful:
             reason = "its fullUrl is also that of another resource in the Bundle"
@@ -135,6 +137,13 @@ def unpack(text: bytes) -> Iterator[Entry | Skipped]:
             yield Skipped(number, reason)
         else:
             yield _entry(number, entry, targets)
+
+
+def _parsed(raw: msgspec.Raw) -> _Entry | None:
+    try:
+        return _entry_of.decode(raw)
+    except msgspec.ValidationError:
+        return None
 
 
 def _why_skipped(entry: _Entry) -> str | None:
@@ -149,12 +158,12 @@ def _why_skipped(entry: _Entry) -> str | None:
     return None
 
 
-def _targets(entries: list[_Entry]) -> tuple[dict[bytes, bytes], set[str]]:
+def _targets(entries: list[_Entry | None]) -> tuple[dict[bytes, bytes], set[str]]:
     """What each URN stands for as `Type/id`, and the fullUrls that stand for two things."""
     targets: dict[bytes, bytes] = {}
     doubtful: set[str] = set()
     for entry in entries:
-        if not _URN.fullmatch(entry.full_url) or _why_skipped(entry) is not None:
+        if entry is None or not _URN.fullmatch(entry.full_url) or _why_skipped(entry) is not None:
             continue
         name = _name(entry)
         if name is None:

@@ -63,7 +63,7 @@ def test_references_are_rewritten_at_any_depth_and_all_other_bytes_stay():
         ',"x\\"reference":"%s","\\\\":{"reference":"%s"}}'
     )
     raw = text % ((ANNA,) * 6)
-    _, basic = unpack(bundle(entry(PATIENT, ANNA), '{"resource":%s}' % raw))
+    _, basic = unpack(bundle(entry(PATIENT, ANNA), '{"resource":' + raw + "}"))
     kept = text % ("Patient/p1", ANNA, ANNA, ANNA, ANNA, "Patient/p1")
     assert basic.body == kept.encode()
 
@@ -145,10 +145,17 @@ def test_other_bundles_are_refused_without_repeating_their_type(kind):
     assert "Jane" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ['{"entry":{}}', '{"entry":[5]}', '{"entry":[{"fullUrl":5}]}'])
-def test_entries_of_another_shape_are_refused(text):
-    with pytest.raises(ResourceInvalid, match="entries are not as FHIR has them"):
+@pytest.mark.parametrize("text", ['{"entry":{}}', '{"entry":5}', '{"entry":null}'])
+def test_entries_that_are_no_array_are_refused(text):
+    with pytest.raises(ResourceInvalid, match="entries are not an array"):
         list(unpack(text.encode()))
+
+
+@pytest.mark.parametrize("text", ["5", '{"fullUrl":5}', '{"request":[]}', '{"search":"x"}'])
+def test_an_entry_of_another_shape_is_skipped_and_the_rest_is_kept(text):
+    odd, patient = unpack(bundle(text, entry(PATIENT)))
+    assert odd == Skipped(1, "it is not an entry as FHIR has it")
+    assert resource_of(patient) == PATIENT
 
 
 def test_bundle_without_entries_gives_none():

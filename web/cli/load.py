@@ -12,6 +12,8 @@ import click
 import trio
 from rich.console import Console
 
+from engine.errors import NotFound, StartupError
+from engine.ports import Ports, TenantStore
 from engine.tenant import TenantId
 from web.cli.loading.parsing import Rules, parse
 from web.cli.loading.pipeline import Pipeline
@@ -77,13 +79,20 @@ async def _load(
 ) -> bool:
     """Load and say whether it was stopped before the end."""
     async with compose(settings) as ports, trio.open_nursery() as nursery:
-        store = await ports.tenants.store(tenant)
+        store = await _store(ports, tenant)
         report.begin()
         pipeline = Pipeline(store, parse(sources, rules), report.take)
         await nursery.start(_watch_signals, pipeline, nursery.cancel_scope)
         await pipeline.run()
         nursery.cancel_scope.cancel()
     return pipeline.stopped
+
+
+async def _store(ports: Ports, tenant: TenantId) -> TenantStore:
+    try:
+        return await ports.tenants.store(tenant)
+    except NotFound:
+        raise StartupError(f"--tenant {tenant}: there is no such tenant") from None
 
 
 async def _watch_signals(
