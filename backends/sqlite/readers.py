@@ -82,7 +82,14 @@ class _Reader:
                 self._connection.set_progress_handler(lambda: self.stopped, STEPS_BETWEEN_LOOKS)
             if self.stopped:
                 raise Interrupted(f"{self._path.name}: stopped on request")
-            result = function(self._connection)
+            try:
+                result = function(self._connection)
+            except apsw.SQLError as error:
+                # Interrupted while it was being prepared, a statement fails with any
+                # message (seen: "expected 0 columns for '' but got 6").
+                if self.stopped:
+                    raise Interrupted(f"{self._path.name}: stopped on request") from error
+                raise
             assert self._connection.txn_state() == apsw.SQLITE_TXN_NONE, "rows were left unread"
             return result
 

@@ -177,6 +177,26 @@ async def test_a_cancel_just_before_a_query_begins_is_not_lost(
         go_on.set()
 
 
+async def test_a_query_that_a_cancel_garbles_while_it_is_prepared_is_only_cancelled(
+    threaded_store: SqliteTenantStore,
+) -> None:
+    token, begun, go_on = trio.lowlevel.current_trio_token(), trio.Event(), threading.Event()
+
+    def fail(connection: apsw.Connection) -> None:
+        token.run_sync_soon(begun.set)
+        go_on.wait()
+        connection.execute("SELECT nonsense").fetchall()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(threaded_store._parts.scans.call, fail)
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+        go_on.set()
+    go_on.set()
+    with pytest.raises(apsw.SQLError):
+        await threaded_store._parts.scans.call(fail)
+
+
 async def test_a_stream_left_in_the_middle_leaves_nothing_open(site: Site) -> None:
     async with site.open() as store:
         await store.ingest(numbered("Patient", 3000, padding=2000))
@@ -188,7 +208,7 @@ async def test_a_stream_left_in_the_middle_leaves_nothing_open(site: Site) -> No
                 scope.cancel()
                 await lines.read()
         assert scope.cancelled_caught
-        batches, end = await read(store, part, snapshot)
+        _, end = await read(store, part, snapshot)
         assert end.rows == 3000
     assert site.open_files() == []
 
