@@ -13,7 +13,7 @@ from backends.door import Door
 from engine.errors import OutputUnavailable
 from engine.ports import PartReader
 
-PIECE_BYTES = 1 << 20  # of inflated output, however well the input was compressed
+PIECE_BYTES = 256 * 1024  # of inflated output: what a slow client holds in memory
 SLICE_BYTES = 256 * 1024  # goes into the compressor at a time: equal slices, equal bytes
 GZIP_LEVEL = 1
 _GZIP_WINDOW = 31  # 15 bits, with a gzip header
