@@ -21,6 +21,8 @@ T = TypeVar("T")
 BEFORE = ("kill", "pause", "stall", "refuse", "slow", "cut")
 BEHIND = ("kill", "pause", "stall", "lose")
 
+DATA = frozenset({"store.read", "sink.append"})
+
 # Once these have happened they are reported, cancelled or not (see their ports).
 REPORTED = frozenset({"leases.claim", "sink.finalize"})
 
@@ -108,7 +110,7 @@ class Gate:
         if worker.is_cut_off(op):
             await trio.lowlevel.checkpoint()
             self._refuse(op)
-        await self._take_time()
+        await self._take_time(op)
 
     async def behind(self, op: str, about: str = "") -> None:
         """What happens to the answer."""
@@ -129,10 +131,11 @@ class Gate:
                 self._refuse(op)
         await worker.wait_awake()
 
-    async def _take_time(self) -> None:
-        scenario = self._sim.scenario
-        if self._sim.rng.random() < scenario.latency_rate:
-            await self._wait(self._sim.rng.uniform(0.001, scenario.latency_s), shield=False)
+    async def _take_time(self, op: str) -> None:
+        scenario, rng = self._sim.scenario, self._sim.rng
+        if rng.random() < scenario.latency_rate:
+            slow_s = scenario.slow_data_s if op in DATA else 0.0
+            await self._wait(rng.uniform(0.001, max(slow_s, scenario.latency_s)), shield=False)
 
     async def _stall(self, *, shield: bool) -> None:
         """This one call hangs, and the rest of the worker goes on."""

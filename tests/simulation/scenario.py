@@ -51,6 +51,7 @@ class Scenario:
     rates: dict[str, float]
     latency_rate: float  # of calls that take some time
     latency_s: float
+    slow_data_s: float  # of a read or an append, if they are slow: parts may outlast a lease
     power_cuts: int
     drains: int
     clock_steps: int
@@ -83,6 +84,7 @@ def draw_scenario(seed: int) -> Scenario:
         rates={kind: rng.choice(RATES) for kind in KINDS if rng.random() < 0.45},
         latency_rate=rng.choice((0.1, 0.4)),
         latency_s=rng.choice((0.02, 0.3, 1.5)),
+        slow_data_s=lease_s * rng.choice((0.0, 0.0, 0.0, 0.4)),
         power_cuts=rng.choice((0, 0, 0, 1)),
         drains=rng.choice((0, 0, 1, 3)),
         clock_steps=rng.choice((0, 0, 2, 6)),
