@@ -5,8 +5,11 @@ keep the process from ending, and ties the engine's life to the framework's. Her
 listeners, their order of closing and every deadline are ours; the protocol is theirs.
 """
 
+import os
 import socket
+import stat
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import structlog
@@ -26,6 +29,7 @@ log = structlog.get_logger()
 
 PIECE_BYTES = 256 * 1024  # sent under one deadline: the slowest client that is kept takes
 # one of them per send_seconds
+BACKLOG = 1024  # connections that the kernel holds until they are accepted
 KEEP_ALIVE_SECONDS = 30  # also the time that a client has for its headers
 LINGER_SECONDS_MAX = 2.0  # for a client to read the answer while it still sends its body
 LINGER_BYTES_MAX = 64 << 20
@@ -133,10 +137,9 @@ async def serve(
     """
     config = _config()
     context = WorkerContext(None)
-    with _Sockets() as sockets:
-        for address in bind:
-            sockets.open(config, address)
-        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(s)) for s in sockets.all]
+    with ExitStack() as open_sockets:
+        sockets = [open_sockets.enter_context(_listen(address)) for address in bind]
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(s)) for s in sockets]
         handler = partial(
             _connection, app, config, context, ConnectionState(LifespanState({})), send_seconds
         )
@@ -145,7 +148,7 @@ async def serve(
                 accepting.start_soon(
                     partial(trio.serve_listeners, handler, listeners, handler_nursery=connections)
                 )
-                task_status.started([_address(s) for s in sockets.all])
+                task_status.started([_address(s) for s in sockets])
                 await shutdown.wait()
                 accepting.cancel_scope.cancel()
             await context.terminated.set()  # idle connections close at once
@@ -176,29 +179,42 @@ def _config() -> Config:
     return config
 
 
-class _Sockets:
-    """The listening sockets, closed together."""
+def _listen(address: str) -> socket.socket:
+    """A listening socket. Raises SettingInvalid, and leaves none open then."""
+    try:
+        if address.startswith("fd://"):
+            listening = socket.socket(fileno=int(address.removeprefix("fd://")))
+            listening.listen(BACKLOG)
+            return listening
+        if address.startswith("unix:"):
+            return _listen_at(socket.AF_UNIX, _free_path(address.removeprefix("unix:")))
+        host, _, port = address.rpartition(":")
+        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+        return _listen_at(family, (host.strip("[]"), int(port)))
+    except (OSError, OverflowError, ValueError) as error:
+        raise SettingInvalid("bind", f"cannot listen on {address}: {error}") from None
 
-    def __init__(self) -> None:
-        self.all: list[socket.socket] = []
 
-    def __enter__(self) -> "_Sockets":
-        return self
+def _listen_at(family: int, where: str | tuple[str, int]) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family != socket.AF_UNIX:
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
-    def __exit__(self, *_: object) -> None:
-        for one in self.all:
-            one.close()
 
-    def open(self, config: Config, address: str) -> None:
-        """Bind and listen. Raises SettingInvalid."""
-        config.bind = [address]
-        try:
-            made = config.create_sockets().insecure_sockets
-        except (OSError, OverflowError) as error:
-            raise SettingInvalid("bind", f"cannot listen on {address}: {error}") from None
-        self.all += made
-        for one in made:
-            one.listen(config.backlog)
+def _free_path(path: str) -> str:
+    """A socket's path, on which a server that was killed may have left its own."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    return path
 
 
 def _address(listening: socket.socket) -> str:
