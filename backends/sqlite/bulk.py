@@ -8,7 +8,7 @@ import apsw
 import trio
 
 from backends.clock import StoreClock
-from backends.sqlite.parts import StoreParts
+from backends.sqlite.opened import OpenedFile
 from backends.sqlite.plan import plan_parts
 from backends.sqlite.queries import load_queries
 from backends.sqlite.stream import SqlitePartStream
@@ -22,26 +22,26 @@ _SQL: Final = load_queries("bulk")
 class Bulk:
     """The export side of a tenant's store."""
 
-    _parts: StoreParts
+    _file: OpenedFile
 
     async def open_snapshot(self, job: JobId) -> Snapshot:
         """See engine.ports.BulkReader. Cancelled: there may be a pin."""
-        return await self._parts.writer.apply(lambda transaction: _pin(transaction, job))
+        return await self._file.writer.apply(lambda transaction: _pin(transaction, job))
 
     async def close_snapshot(self, job: JobId) -> None:
         """See engine.ports.BulkReader."""
-        await self._parts.writer.apply(lambda transaction: _unpin(transaction, job))
+        await self._file.writer.apply(lambda transaction: _unpin(transaction, job))
 
     async def pins(self) -> Sequence[Pin]:
         """See engine.ports.BulkReader."""
-        return await self._parts.points.call(_pins, self._parts.clock)
+        return await self._file.points.call(_pins, self._file.clock)
 
     async def plan(
         self, request: ExportRequest, snapshot: Snapshot, part_bytes: int
     ) -> tuple[Part, ...]:
         """See engine.ports.BulkReader."""
         self._check(snapshot)
-        return await plan_parts(self._parts, request, snapshot, part_bytes)
+        return await plan_parts(self._file, request, snapshot, part_bytes)
 
     @asynccontextmanager
     async def stream(
@@ -50,10 +50,10 @@ class Bulk:
         """See engine.ports.BulkReader."""
         self._check(snapshot)
         await trio.lowlevel.checkpoint()
-        yield SqlitePartStream(self._parts.scans, part, request, snapshot)
+        yield SqlitePartStream(self._file.scans, part, request, snapshot)
 
     def _check(self, snapshot: Snapshot) -> None:
-        if snapshot.store != self._parts.id:
+        if snapshot.store != self._file.id:
             raise SnapshotGone("the store was restored or replaced since this job was started")
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import apsw
 import msgspec
 
-from backends.sqlite.parts import StoreParts
+from backends.sqlite.opened import OpenedFile
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
 from backends.sqlite.types import ensure_type
@@ -37,13 +37,13 @@ class Round(msgspec.Struct, frozen=True):
 class Ingest:
     """The batch side of a tenant's store."""
 
-    _parts: StoreParts
+    _file: OpenedFile
 
     async def ingest(self, resources: Sequence[Prepared]) -> Ingested:
         """See engine.ports.BulkWriter. Cancelled: wholly done or not at all."""
-        rounds = await self._parts.doors.read.call(prepare_rounds, resources)
+        rounds = await self._file.doors.read.call(prepare_rounds, resources)
         size_bytes = sum(len(round.blob) for round in rounds)
-        return await self._parts.writer.apply(
+        return await self._file.writer.apply(
             lambda transaction: ingest_rounds(transaction, rounds), size_bytes=size_bytes
         )
 

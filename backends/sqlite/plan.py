@@ -11,7 +11,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from backends.sqlite.parts import StoreParts
+from backends.sqlite.opened import OpenedFile
 from backends.sqlite.queries import load_queries
 from backends.sqlite.stream import Filter, filter_of
 from backends.sqlite.transaction import WriteTransaction
@@ -41,14 +41,14 @@ class Run(msgspec.Struct, frozen=True):
 
 
 async def plan_parts(
-    parts: StoreParts, request: ExportRequest, snapshot: Snapshot, part_bytes: int
+    file: OpenedFile, request: ExportRequest, snapshot: Snapshot, part_bytes: int
 ) -> tuple[Part, ...]:
     """See engine.ports.BulkReader.plan."""
     found: list[Part] = []
-    for name, type_id in await parts.scans.call(_types):
+    for name, type_id in await file.scans.call(_types):
         if request.types and name not in request.types:
             continue
-        planner = _TypePlanner(parts, type_id, filter_of(request, snapshot), part_bytes)
+        planner = _TypePlanner(file, type_id, filter_of(request, snapshot), part_bytes)
         runs = await planner.runs(snapshot.seq)
         for index, slice in enumerate(_slices(runs, part_bytes), start=1):
             found.append(_part(slice, number=len(found), type=name, index=index))
@@ -58,8 +58,8 @@ async def plan_parts(
 class _TypePlanner:
     """Finds the runs of one type."""
 
-    def __init__(self, parts: StoreParts, type_id: int, filter: Filter, part_bytes: int) -> None:
-        self._parts = parts
+    def __init__(self, file: OpenedFile, type_id: int, filter: Filter, part_bytes: int) -> None:
+        self._file = file
         self._type_id = type_id
         self._filter = filter
         self._part_bytes = part_bytes
@@ -70,7 +70,7 @@ class _TypePlanner:
         position = self._type_id << SEQ_BITS
         end = position | seq
         runs: list[Run] = []
-        for extent in await self._parts.scans.call(_extents, self._type_id, end):
+        for extent in await self._file.scans.call(_extents, self._type_id, end):
             runs += await self._measure(position, extent.first - 1, closed=True)
             if extent.last > end or extent.bytes > self._part_bytes:
                 runs += await self._measure(extent.first, min(extent.last, end), closed=False)
@@ -85,7 +85,7 @@ class _TypePlanner:
         even a small rest is worth one."""
         runs: list[Run] = []
         while first <= last:
-            looked, more = await self._parts.scans.call(
+            looked, more = await self._file.scans.call(
                 _look, first, last, self._run_bytes, self._filter
             )
             if not looked:
@@ -98,7 +98,7 @@ class _TypePlanner:
     async def _seal(self, runs: Sequence[Run]) -> None:
         """Nothing is ever added behind a snapshot, so what was measured stays true."""
         if sum(run.bytes for run in runs) >= SEAL_BYTES_MIN and self._run_bytes >= SEAL_BYTES_MIN:
-            await self._parts.writer.apply(
+            await self._file.writer.apply(
                 lambda transaction: _insert_extents(transaction, self._type_id, runs)
             )
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from backends.sqlite.parts import StoreParts
+from backends.sqlite.opened import OpenedFile
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
 from backends.sqlite.types import DELETED, SEQ_BITS, ensure_type
@@ -26,38 +26,38 @@ class _Found(msgspec.Struct, frozen=True):
 class Resources:
     """The single-resource side of a tenant's store."""
 
-    _parts: StoreParts
+    _file: OpenedFile
 
     async def read(self, type: str, id: str) -> Version | None:
         """See engine.ports.ResourceReader."""
-        found = await self._parts.points.call(_current, type, id)
+        found = await self._file.points.call(_current, type, id)
         return None if found is None else found.version
 
     async def vread(self, type: str, id: str, version: int) -> Version | None:
         """See engine.ports.ResourceReader."""
-        found = await self._parts.points.call(_numbered, type, id, version)
+        found = await self._file.points.call(_numbered, type, id, version)
         return None if found is None else found.version
 
     async def statistics(self) -> StoreStatistics:
         """See engine.ports.ResourceReader."""
-        return await self._parts.points.call(_statistics)
+        return await self._file.points.call(_statistics)
 
     async def create(self, resource: Prepared) -> Written:
         """See engine.ports.ResourceWriter."""
-        return await self._parts.writer.apply(
+        return await self._file.writer.apply(
             lambda transaction: _create(transaction, resource), size_bytes=resource.size_bytes
         )
 
     async def update(self, resource: Prepared, *, if_match: int | None = None) -> Written:
         """See engine.ports.ResourceWriter."""
-        return await self._parts.writer.apply(
+        return await self._file.writer.apply(
             lambda transaction: _update(transaction, resource, if_match),
             size_bytes=resource.size_bytes,
         )
 
     async def delete(self, type: str, id: str, *, if_match: int | None = None) -> Version | None:
         """See engine.ports.ResourceWriter."""
-        return await self._parts.writer.apply(
+        return await self._file.writer.apply(
             lambda transaction: _delete(transaction, type, id, if_match)
         )
 

@@ -18,7 +18,7 @@ from backends.sqlite.doors import Doors
 from backends.sqlite.gate import Gate
 from backends.sqlite.ingest import Ingest, create_staging
 from backends.sqlite.migrate import TENANT, prepare_file
-from backends.sqlite.parts import StoreParts
+from backends.sqlite.opened import OpenedFile
 from backends.sqlite.readers import Readers
 from backends.sqlite.resources import Resources
 from backends.sqlite.stream import SCANNER
@@ -32,8 +32,8 @@ SCAN_CONNECTIONS_MAX = 8  # jobs at once times lanes, and plans
 class SqliteTenantStore(Resources, Ingest, Bulk):
     """See engine.ports.TenantStore."""
 
-    def __init__(self, parts: StoreParts) -> None:
-        self._parts = parts
+    def __init__(self, file: OpenedFile) -> None:
+        self._file = file
 
 
 @asynccontextmanager
@@ -75,13 +75,13 @@ async def open_tenant_store(
 
     try:
         store = await doors.upkeep.call(open_all)
-        parts = StoreParts(
+        file = OpenedFile(
             id=store, clock=clock, doors=doors, points=points, scans=scans, writer=writer
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(checkpointer.run)
             nursery.start_soon(writer.run)
-            yield SqliteTenantStore(parts)
+            yield SqliteTenantStore(file)
             writer.close()
             await writer.wait_ended()
             nursery.cancel_scope.cancel()

@@ -24,7 +24,7 @@ SELECT count(*) FROM version AS v WHERE EXISTS (
 
 
 async def value(store: SqliteTenantStore, sql: str) -> int:
-    return await store._parts.points.call(lambda connection: connection.execute(sql).get)
+    return await store._file.points.call(lambda connection: connection.execute(sql).get)
 
 
 async def test_a_repeated_load_writes_nothing(store: SqliteTenantStore) -> None:
@@ -109,7 +109,7 @@ async def test_the_wal_stays_bounded_while_export_and_load_run(
             longest = max(longest, os.stat(wal).st_size)
         nursery.cancel_scope.cancel()
     assert threaded.path.stat().st_size > 40 * MIB
-    assert longest < 16 * MIB
+    assert longest < 12 * MIB
 
 
 def _fresh(number: int) -> list[Prepared]:

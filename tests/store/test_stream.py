@@ -134,7 +134,7 @@ async def test_a_plan_that_made_extents_is_the_same_again(store: SqliteTenantSto
     part_bytes = 16 * MIB
     plans = [await store.plan(ExportRequest(), snapshot, part_bytes) for _ in range(3)]
     assert plans[0] == plans[1] == plans[2]
-    extents = await store._parts.points.call(
+    extents = await store._file.points.call(
         lambda connection: connection.execute("SELECT count(*) FROM extent").get
     )
     assert extents > 2
@@ -154,10 +154,10 @@ async def test_a_cancel_stops_a_long_query(threaded_store: SqliteTenantStore) ->
         connection.execute(ENDLESS).fetchall()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(threaded_store._parts.scans.call, scan)
+        nursery.start_soon(threaded_store._file.scans.call, scan)
         await begun.wait()
         nursery.cancel_scope.cancel()
-    assert (await threaded_store._parts.scans.call(_one)) == 1, "the connection is good again"
+    assert (await threaded_store._file.scans.call(_one)) == 1, "the connection is good again"
 
 
 async def test_a_cancel_just_before_a_query_begins_is_not_lost(
@@ -171,7 +171,7 @@ async def test_a_cancel_just_before_a_query_begins_is_not_lost(
         connection.execute(ENDLESS).fetchall()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(threaded_store._parts.scans.call, scan)
+        nursery.start_soon(threaded_store._file.scans.call, scan)
         await begun.wait()
         nursery.cancel_scope.cancel()
         go_on.set()
@@ -188,13 +188,13 @@ async def test_a_query_that_a_cancel_garbles_while_it_is_prepared_is_only_cancel
         connection.execute("SELECT nonsense").fetchall()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(threaded_store._parts.scans.call, fail)
+        nursery.start_soon(threaded_store._file.scans.call, fail)
         await begun.wait()
         nursery.cancel_scope.cancel()
         go_on.set()
     go_on.set()
     with pytest.raises(apsw.SQLError):
-        await threaded_store._parts.scans.call(fail)
+        await threaded_store._file.scans.call(fail)
 
 
 async def test_a_stream_left_in_the_middle_leaves_nothing_open(site: Site) -> None:

@@ -19,7 +19,7 @@ WHERE (upd_ms <= ?1) <> ((rid & ((1 << 40) - 1)) <= ?2)
 
 async def violations(store: SqliteTenantStore, snapshot: Snapshot) -> int:
     """Rows on one side by their time and on the other by their number."""
-    return await store._parts.points.call(
+    return await store._file.points.call(
         lambda connection: connection.execute(JUDGE, (snapshot.t_ms, snapshot.seq)).get
     )
 

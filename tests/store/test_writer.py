@@ -26,7 +26,7 @@ async def store(threaded: Site) -> AsyncIterator[SqliteTenantStore]:
 
 @pytest.fixture
 def writer(store: SqliteTenantStore) -> Writer:
-    return store._parts.writer
+    return store._file.writer
 
 
 @asynccontextmanager
@@ -90,7 +90,7 @@ def noting(name: str, then: Exception | None = None) -> Operation:
 
 
 async def notes(store: SqliteTenantStore) -> list[str]:
-    return await store._parts.points.call(
+    return await store._file.points.call(
         lambda connection: [row[0] for row in connection.execute("SELECT name FROM note")]
     )
 
@@ -240,7 +240,7 @@ async def test_one_request_larger_than_the_queue_is_taken_alone(writer: Writer) 
 async def test_a_closing_store_does_what_waits(threaded: Site) -> None:
     log = Log()
     async with threaded.open() as store:
-        writer = store._parts.writer
+        writer = store._file.writer
         await writer.apply(make_table)
         async with busy(writer) as nursery:
             nursery.start_soon(log.ask, writer, "a", noting("a"))
@@ -263,7 +263,7 @@ async def test_a_cancelled_store_refuses_what_waits_and_leaves_nobody_waiting(
         with trio.CancelScope() as scope:
             async with threaded.open() as store:
                 scopes.append(scope)
-                task_status.started(store._parts.writer)
+                task_status.started(store._file.writer)
                 await trio.sleep_forever()
 
     scopes: list[trio.CancelScope] = []

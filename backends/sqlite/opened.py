@@ -9,7 +9,7 @@ from backends.sqlite.writer import Writer
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreParts:
+class OpenedFile:
     """One opened file."""
 
     id: str  # the store's: a restored or replaced one has another
