@@ -27,7 +27,7 @@ from engine.errors import SettingInvalid
 
 log = structlog.get_logger()
 
-PIECE_BYTES = 256 * 1024  # sent under one deadline: the slowest client that is kept takes
+PIECE_BYTES = 512 * 1024  # sent under one deadline: the slowest client that is kept takes
 # one of them per send_seconds
 BACKLOG = 1024  # connections that the kernel holds until they are accepted
 KEEP_ALIVE_SECONDS = 30  # also the time that a client has for its headers

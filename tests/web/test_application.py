@@ -13,7 +13,7 @@ from tests.support.builders import line
 from tests.web.answers import issue_of, json_of
 from tests.web.site import BASE, TENANTS, Site
 from web.app import create_app
-from web.logs import FIELDS, only_known_fields
+from web.logs import FIELDS
 
 SECRET = "the name of a patient"
 
@@ -93,11 +93,6 @@ async def test_a_request_is_logged_by_its_route_and_not_by_what_it_asked(site: S
     assert event["status"] == 400
     assert "secret" not in str(event)
     assert set(event) - {"log_level"} <= FIELDS
-
-
-def test_a_field_that_is_not_on_the_list_does_not_reach_the_log() -> None:
-    event = only_known_fields(None, "info", {"event": "x", "job": "1", "body": SECRET})
-    assert event == {"event": "x", "job": "1", "dropped": ["body"]}
 
 
 async def test_the_capability_statement_says_what_is_wired_E83(site: Site) -> None:

@@ -12,6 +12,7 @@ from engine.model import ExportJob, ExportStatus, Issue, JobId, Lease
 from engine.tenant import DEFAULT_TENANT, TenantId
 from tests.support.builders import numbered
 from tests.web.answers import issue_of, json_of
+from tests.web.raw_http import Connection, serving
 from tests.web.site import BASE, WORKER, Site
 from web.fhir.progress import fraction_done, progress_text, retry_after_s
 
@@ -54,6 +55,16 @@ async def test_a_young_job_is_in_progress_with_a_short_retry_E47_E48_D6(site: Si
     assert response.status_code == 202
     assert response.headers["Retry-After"] == "1"
     assert response.headers["X-Progress"] == "accepted: waiting for its turn"  # E50
+
+
+async def test_an_answer_without_a_body_names_no_type(site: Site) -> None:
+    path = await kick_off(site)
+    async with serving(site.app) as server:
+        connection = Connection(await server.connect())
+        answer = await connection.get(path)
+        await connection.stream.aclose()
+    assert (answer.status, answer.body) == (202, b"")
+    assert "content-type" not in answer.headers
 
 
 async def test_a_job_that_ended_at_once_still_answers_202_first_D6(

@@ -22,7 +22,7 @@ from web.fhir.negotiation import (
     require_accept,
     require_json_body,
 )
-from web.fhir.outcome import information, outcome_response
+from web.fhir.outcome import empty_response, information, outcome_response
 from web.fhir.parameters import parse_parameters
 from web.fhir.progress import progress_text, retry_after_s
 from web.fhir.tenancy import current_tenant, tenant_base
@@ -156,7 +156,7 @@ class ExportApi:
 
     def _in_progress(self, job: ExportJob) -> Response:
         age_s = (self._services.ports.clock.now_ms() - job.created_ms) / 1000
-        response = Response(b"", 202)
+        response = empty_response(202)
         response.headers["X-Progress"] = progress_text(job)
         response.headers["Retry-After"] = str(retry_after_s(job, age_s))
         return response

@@ -64,6 +64,13 @@ def outcome_response(
     return response
 
 
+def empty_response(status: int) -> Response:
+    """A response without a body, and so without a type."""
+    response = Response(b"", status)
+    del response.headers["Content-Type"]
+    return response
+
+
 def information(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     """A response that only says that all is well."""
     issue = Issue(severity="information", code="processing", diagnostics=text)

@@ -25,6 +25,7 @@ from web.fhir.negotiation import (
     require_json_body,
     require_json_format,
 )
+from web.fhir.outcome import empty_response
 from web.fhir.tenancy import current_tenant, tenant_base
 from web.services import Services
 from web.upload import Uploads
@@ -99,7 +100,7 @@ class RestApi:
         _check_negotiation()
         store = await self._services.ports.tenants.store(current_tenant())
         tombstone = await store.delete(type, id, if_match=_if_match())
-        response = Response(b"", 204)
+        response = empty_response(204)
         if tombstone is not None:
             response.headers["ETag"] = _etag(tombstone)
         return response
