@@ -41,18 +41,23 @@ class LeaseKeeper:
         self._progress = progress
         self._deadline = self._deadline_after(claimed_at)
         self._look = trio.Event()
+        self._scope = trio.CancelScope()
+
+    def stop_nowait(self) -> None:
+        """The job has ended by its holder's own hand: neither renew nor look."""
+        self._scope.cancel()
 
     def look_nowait(self) -> None:
         """Ask the store now whether the job is still ours."""
         self._look.set()
 
-    async def run(self) -> NoReturn:
-        """Raises LeaseLost, JobCancelled or JobStalled; never returns."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch)
-            nursery.start_soon(self._watch_commands)
-            await self._beat()
-        raise AssertionError("a keeper ends only by raising")
+    async def run(self) -> None:
+        """Keep the lease until told to stop. Raises LeaseLost, JobCancelled, JobStalled."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch)
+                nursery.start_soon(self._watch_commands)
+                await self._beat()
 
     async def _beat(self) -> NoReturn:
         seen, moved_at = self._progress(), self._clock.boottime()

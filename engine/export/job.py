@@ -10,9 +10,6 @@ import structlog
 import trio
 
 from engine.errors import (
-    JobCancelled,
-    LeaseLost,
-    OutputUnavailable,
     PenstockError,
     Permanent,
     SnapshotGone,
@@ -20,11 +17,12 @@ from engine.errors import (
 )
 from engine.export.planner import make_plan
 from engine.export.producer import BATCHES_WAITING_MAX, Producer
+from engine.export.settle import INTERNAL_ERROR, Settlement
 from engine.export.writer import Writer
 from engine.failure import decisive
-from engine.lease import LeaseKeeper, backoff
+from engine.lease import LeaseKeeper
 from engine.limits import EngineLimits
-from engine.model import Batch, ExportJob, FinalizedPart, Issue, Lease, Part, PartEnd
+from engine.model import Batch, ExportJob, FinalizedPart, Lease, Part, PartEnd
 from engine.ports import Ports, TenantStore
 
 log = structlog.get_logger()
@@ -39,7 +37,7 @@ class ExportRun:
         self._ports = ports
         self._limits = limits
         self._lease = lease
-        self._parked = parked
+        self._settlement = Settlement(ports, limits, lease, parked=parked)
         self._moves = 0
         self._keeper = LeaseKeeper(
             ports.export_leases,
@@ -66,11 +64,13 @@ class ExportRun:
             cause = decisive(error)
             if cause is not None and not isinstance(cause, Exception):
                 raise
+            complete = False
             with trio.move_on_after(self._limits.commit_seconds, shield=True):
-                await self._settle(cause)
+                complete = await self._settlement.settle(cause)
             if cause is None:
                 raise
-            return cause if isinstance(cause, PenstockError) else Permanent("internal error")
+            if not complete:
+                return cause if isinstance(cause, PenstockError) else Permanent(INTERNAL_ERROR)
         self._log.info("export complete")
         return None
 
@@ -102,6 +102,7 @@ class ExportRun:
         await self._verify_pin(store, view.job)
         await self._verify_files(view.job, recorded)
         await work.finish(self._lease, retention_s=self._limits.retention_seconds)
+        self._keeper.stop_nowait()
         await self._unpin(store)
 
     async def _lane(
@@ -127,7 +128,6 @@ class ExportRun:
             part,
             lease=self._lease,
             tenant=job.tenant_key,
-            limits=self._limits,
             moved=self._moved,
         )
         async with trio.open_nursery() as nursery:
@@ -164,46 +164,3 @@ class ExportRun:
 
     def _moved(self) -> None:
         self._moves += 1
-
-    async def _settle(self, cause: BaseException | None) -> None:
-        """Say to the store what became of the job. If it cannot be reached, the lease's
-        expiry says it."""
-        try:
-            await self._settle_in_store(cause)
-        except (LeaseLost, Transient) as error:
-            self._log.warning("could not settle", reason=str(error))
-
-    async def _settle_in_store(self, cause: BaseException | None) -> None:
-        leases, work = self._ports.export_leases, self._ports.export_work
-        match cause:
-            case None:
-                self._log.info("released at shutdown")
-                await leases.release(self._lease)
-            case JobCancelled():
-                self._log.info("cancelled")
-                await self._delete_files()
-                await leases.release(self._lease)
-            case LeaseLost():
-                self._log.warning("lease lost", reason=str(cause))
-            case Transient():
-                delay = backoff(self._parked + 1, limits=self._limits, entropy=self._ports.entropy)
-                self._log.warning("parked", reason=str(cause), delay_s=round(delay, 1))
-                await leases.release(self._lease, delay_s=delay, reason=str(cause))
-            case PenstockError():
-                self._log.error("failed", reason=str(cause))
-                issue = Issue(severity="fatal", code=cause.code, diagnostics=str(cause))
-                await work.fail(self._lease, issue)
-            case _:
-                self._log.error("failed by a defect", exc_info=cause)
-                message = "internal error; the server's log has it under this job's id"
-                await work.fail(
-                    self._lease, Issue(severity="fatal", code="exception", diagnostics=message)
-                )
-
-    async def _delete_files(self) -> None:
-        try:
-            tenant = await self._ports.tenants.get(self._lease.tenant)
-            await self._ports.outputs.delete_job(tenant.key, self._lease.job)
-        except OutputUnavailable as error:
-            # The janitor removes what we cannot.
-            self._log.warning("files of a cancelled job stay for now", reason=str(error))

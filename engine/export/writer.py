@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import trio
 
-from engine.errors import LeaseLost, PartIncomplete
-from engine.limits import EngineLimits
+from engine.errors import PartIncomplete
 from engine.model import Batch, FinalizedPart, Lease, Part, PartEnd, PartKey, StoredFile
 from engine.ports import ExportWork, OutputStore
 from engine.tenant import TenantKey
@@ -27,7 +26,6 @@ class Writer:
         *,
         lease: Lease,
         tenant: TenantKey,
-        limits: EngineLimits,
         moved: Callable[[], None],
     ) -> None:
         self._outputs = outputs
@@ -42,7 +40,6 @@ class Writer:
             index=part.index,
             token=lease.token,
         )
-        self._limits = limits
         self._moved = moved
         self._rows = 0
         self._bytes = 0
@@ -50,8 +47,8 @@ class Writer:
     async def run(self, batches: BatchReceiver) -> FinalizedPart:
         """Write, finalize, record. Raises PartIncomplete, OutputFull, LeaseLost.
 
-        Cancelled before the record: nothing is visible and no file is left. During it:
-        only the store knows, so the file stays and the janitor asks.
+        Whenever it ends without a record, nothing is visible. A finished file may lie
+        there then; only the store knows whether it is recorded, so the job asks it later.
         """
         # Not `async with`, for the producer's reason: no checkpoint may come between an error
         # and the nursery that must hear of it.
@@ -66,7 +63,7 @@ class Writer:
             token=self._lease.token,
             file=file,
         )
-        await self._record(part)
+        await self._work.record_part(self._lease, part)
         return part
 
     async def _write(self, batches: BatchReceiver) -> StoredFile | None:
@@ -99,13 +96,3 @@ class Writer:
             self._rows += message.rows
             self._bytes += message.size_bytes
         return message
-
-    async def _record(self, part: FinalizedPart) -> None:
-        try:
-            await self._work.record_part(self._lease, part)
-        except LeaseLost:
-            # Refused, so it is not recorded and never will be.
-            if part.file is not None:
-                with trio.move_on_after(self._limits.commit_seconds, shield=True):
-                    await self._outputs.remove(part.file.location)
-            raise

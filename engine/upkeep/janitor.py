@@ -5,16 +5,17 @@ It only ever deletes what the job store does not know, or says is over; so it ma
 every process at once, and be killed anywhere.
 """
 
+from functools import partial
 from typing import NoReturn
 
 import structlog
 import trio
 
 from engine.errors import NotFound
+from engine.export.stray import remove_strays
 from engine.limits import EngineLimits
 from engine.model import ExportStatus, ExportView, JobId, StoredName
 from engine.ports import Ports
-from engine.tenant import TenantKey
 
 log = structlog.get_logger()
 
@@ -67,22 +68,11 @@ class Janitor:
             view = await self._ports.export_upkeep.find(job)
             if view is not None and view.job.tenant_key != tenant:
                 view = None  # the folder of one tenant with another's job: not that job's
-            await self._remove_stray_files_of(tenant, job, view)
+            await remove_strays(
+                self._ports.outputs, tenant, job, view, partial(self._is_dead, view)
+            )
 
-    async def _remove_stray_files_of(
-        self, tenant: TenantKey, job: JobId, view: ExportView | None
-    ) -> None:
-        recorded = {
-            part.file.location
-            for part in (() if view is None else view.recorded)
-            if part.file is not None
-        }
-        for name in await self._ports.outputs.names(tenant, job):
-            if name.location not in recorded and self._is_stray(name, view):
-                await self._ports.outputs.remove(name.location)
-                log.info("stray file removed", job=job, token=name.token)
-
-    def _is_stray(self, name: StoredName, view: ExportView | None) -> bool:
+    def _is_dead(self, view: ExportView | None, name: StoredName) -> bool:
         """Whether a file that is not recorded never will be."""
         if view is None:
             return name.age_s > self._limits.file_orphan_seconds
