@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import click
 
-from engine.errors import PenstockError, StartupError
+from engine.errors import BadRequest, PenstockError, StartupError
 from engine.failure import leaves
 from web.cli.options import Exit
 
@@ -88,7 +88,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _report(errors: Sequence[PenstockError]) -> int:
     for error in errors:
         click.echo(f"penstock: {error}", err=True)
-    started = not any(isinstance(error, StartupError) for error in errors)
+    started = not any(isinstance(error, StartupError | BadRequest) for error in errors)
     return Exit.FAILED if started else Exit.NOT_STARTED
 
 

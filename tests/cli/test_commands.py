@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from engine.export.kickoff import kick_off
 from engine.fhir.body import prepare
+from engine.limits import EngineLimits
+from engine.model import ExportRequest
 from engine.ports import Ports
 from engine.tenant import DEFAULT_TENANT
 from tests.support.server import command, environment
@@ -104,13 +107,13 @@ async def test_export_leaves_no_job_and_no_file_in_the_store(tmp_path):
         (["--type", "Patien"], "Patien"),
         (["--since", "yesterday"], "_since"),
         (["--since", "2999-01-01T00:00:00Z"], "future"),
-        (["--tenant", "nobody"], "penstock:"),
+        (["--tenant", "nobody"], "no tenant 'nobody'"),
     ],
 )
 async def test_export_that_cannot_start_says_why_and_makes_nothing(tmp_path, arguments, words):
     await loaded(tmp_path, 1)
     answer = await penstock(tmp_path, "export", "--out", "out", *arguments)
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert words in answer.stderr.decode()
     assert "Traceback" not in answer.stderr.decode()
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -122,7 +125,7 @@ async def test_export_never_touches_a_folder_that_holds_something(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("keep")
     answer = await penstock(tmp_path, "export", "--out", "out")
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert b"not empty" in answer.stderr
     assert os.listdir(tmp_path / "out") == ["mine"]
 
@@ -144,8 +147,22 @@ async def test_unknown_command_is_bad_usage(tmp_path):
 
 async def test_job_id_that_is_none_is_refused(tmp_path):
     answer = await penstock(tmp_path, "jobs", "show", "../control.db")
-    assert answer.returncode == 1
+    assert answer.returncode == 2
     assert b"32 hexadecimal digits" in answer.stderr
+
+
+@pytest.mark.parametrize("action", ["show", "cancel"])
+async def test_job_of_nobody_or_of_another_tenant_is_not_found(tmp_path, action):
+    async with store_in(tmp_path) as ports:
+        request = ExportRequest()
+        job = await kick_off(ports, EngineLimits(), DEFAULT_TENANT, request)
+    tenants = "default,acme"
+    for arguments in ((job.id, "--tenant", "acme"), ("0" * 32,)):
+        answer = await penstock(tmp_path, "jobs", action, *arguments, tenants=tenants)
+        assert answer.returncode == 1
+        assert answer.stderr.startswith(b"penstock: ")
+    own = await penstock(tmp_path, "jobs", action, job.id, "--json", tenants=tenants)
+    assert json.loads(own.stdout)["status"] == {"show": "accepted", "cancel": "cancelled"}[action]
 
 
 async def test_doctor_finds_nothing_wrong_with_a_new_place_and_makes_nothing(tmp_path):

@@ -17,6 +17,7 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from engine.errors import NotFound, StartupError
 from engine.export.kickoff import kick_off
 from engine.export.request import parse_export_request
 from engine.fhir.types import R4_TYPES
@@ -146,8 +147,16 @@ async def _work(
 
 async def _latest_ms(ports: Ports, tenant: TenantId) -> int:
     """The latest time that can be known. Where the clock stepped back, that is the
-    transactionTime of the export before, which is what --since rightly names."""
-    store = await ports.tenants.store(tenant)
+    transactionTime of the export before, which is what --since rightly names.
+
+    Raises StartupError if there is no such tenant.
+    """
+    try:
+        store = await ports.tenants.store(tenant)
+    except NotFound:
+        raise StartupError(
+            f"there is no tenant '{tenant}': the setting tenants names those to be made"
+        ) from None
     return max(ports.clock.now_ms(), (await store.statistics()).cut_ms)
 
 
