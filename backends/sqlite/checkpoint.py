@@ -62,13 +62,12 @@ class Checkpointer:
             while True:
                 await self._grown.wait()
                 self._grown = trio.Event()
-                noted_bytes = self._wal_bytes
-                if noted_bytes < RESTART_BYTES:
+                # Noted before it is done: if it fails, the next try comes with more growth.
+                self._copied_bytes = self._wal_bytes
+                if self._wal_bytes < RESTART_BYTES:
                     await self._checkpoint()
                 else:
                     await self._start_over()
-                # Also if it failed: the next try comes with more growth, not at once.
-                self._copied_bytes = noted_bytes if self._wal_bytes >= noted_bytes else 0
         finally:
             self._restart_tried.set()
 

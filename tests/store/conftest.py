@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.door import ThreadDoor
 from backends.sqlite.doors import inline_doors, thread_doors
 from backends.sqlite.tenant_store import SqliteTenantStore, open_tenant_store
 from tests.support.clocks import StoreClockByHand
@@ -33,6 +34,8 @@ class Site:
             new_id=lambda: f"store-{self._stores}",
         ) as store:
             yield store
+        for door in (doors.read, doors.scan, doors.write, doors.upkeep):
+            assert not isinstance(door, ThreadDoor) or door._limiter.borrowed_tokens == 0
 
     def open_files(self) -> list[str]:
         """Of the site's folder, in this process."""
