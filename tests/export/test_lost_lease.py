@@ -61,6 +61,7 @@ async def test_a_worker_cut_off_from_the_store_stops_itself_before_its_lease_end
         assert lasted < LIMITS.lease_seconds - LIMITS.lease_margin_seconds + 1
         assert lasted > LIMITS.lease_seconds / 2
         cut_off.now = False
+        brake.go.set()
         assert (await engine.ended(job)).status is ExportStatus.COMPLETE
 
 

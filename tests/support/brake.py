@@ -20,7 +20,7 @@ STEPS = ("plan", "save_plan", "read", "append", "finalize", "record", "recorded"
 
 @dataclass
 class Brake:
-    """Stops the first time the step is met; later ones pass."""
+    """Stops whoever meets the step, until `go`."""
 
     step: str
     reached: trio.Event = field(default_factory=trio.Event)
