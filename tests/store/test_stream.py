@@ -175,6 +175,7 @@ async def test_a_cancel_just_before_a_query_begins_is_not_lost(
         await begun.wait()
         nursery.cancel_scope.cancel()
         go_on.set()
+    assert nursery.cancel_scope.cancelled_caught  # an endless query ended
 
 
 async def test_a_query_that_a_cancel_garbles_while_it_is_prepared_is_only_cancelled(
