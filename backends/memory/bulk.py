@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
+from backends.clock import StoreClock
 from backends.memory.state import PinRow, Process, Row, StoreState
 from engine.errors import SnapshotGone
 from engine.model import Batch, ExportRequest, JobId, Part, PartEnd, Pin, Snapshot
@@ -55,15 +56,16 @@ class MemoryBulk:
     def _cut(self, job: JobId) -> Snapshot:
         store = self._store
         if job not in store.pins:
-            now_ms = self._process.world.clock.now_ms()
-            store.cut_ms = max(now_ms, store.cut_ms, store.last_ms)
-            store.pins[job] = PinRow(Snapshot(store.id, store.seq, store.cut_ms), now_ms)
+            clock = self._process.world.clock
+            store.cut_ms = max(clock.now_ms(), store.cut_ms, store.last_ms)
+            snapshot = Snapshot(store.id, store.seq, store.cut_ms)
+            store.pins[job] = PinRow(snapshot, clock.boot_id(), clock.lease_now())
         return store.pins[job].snapshot
 
     def _list_pins(self) -> list[Pin]:
-        now_ms = self._process.world.clock.now_ms()
+        clock = self._process.world.clock
         return [
-            Pin(job, pin.snapshot, max(0, now_ms - pin.made_ms) / 1000)
+            Pin(job, pin.snapshot, _age_ms(pin, clock) / 1000)
             for job, pin in self._store.pins.items()
         ]
 
@@ -116,6 +118,12 @@ class MemoryStream:
         for start in range(0, len(body), size):
             yield Batch((body[start : start + size],), 0)
         yield Batch((NEWLINE,), 1)
+
+
+def _age_ms(pin: PinRow, clock: StoreClock) -> int:
+    """At least: a pin of an earlier boot is as old as this boot, or older."""
+    now_ms = clock.lease_now()
+    return now_ms - pin.made_ms if pin.boot == clock.boot_id() else now_ms
 
 
 def _plan(

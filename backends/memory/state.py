@@ -61,7 +61,8 @@ class PinRow:
     """An open snapshot."""
 
     snapshot: Snapshot
-    made_ms: int  # wall clock
+    boot: str  # when it was made, by the clock that does not step
+    made_ms: int
 
 
 @dataclass

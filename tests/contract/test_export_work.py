@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 import trio
 
@@ -70,6 +71,17 @@ async def test_a_part_recorded_twice_is_a_bug(backend):
     with pytest.raises(AssertionError):
         await backend.export_work.record_part(lease, finalized(PLAN[0], lease, rows=9))
     assert (await backend.export_work.view(lease)).recorded == (output_part(0, lease),)
+
+
+async def test_two_parts_in_one_place_are_a_bug(backend):
+    """Neither two parts under one number nor two under one file name can be meant."""
+    lease = await start_and_claim(backend, "j1")
+    await backend.export_work.record_part(lease, output_part(0, lease))
+    for changed in ({"number": 1}, {"index": 2}, {"type": "Group"}):
+        part = msgspec.structs.replace(output_part(0, lease), **changed)
+        with pytest.raises(AssertionError):
+            await backend.export_work.record_part(lease, part)
+    assert len((await backend.export_work.view(lease)).recorded) == 1
 
 
 async def test_a_finished_job_is_complete_until_it_expires(backend, clock):

@@ -18,6 +18,7 @@ from tests.support.exports import (
 J1 = JobId("j1")
 W2 = WorkerId("w2")
 MILLISECOND = 0.001
+WAKE_SECONDS_MAX = 10  # a wake-up that is lost fails the test, and does not hang it
 
 
 async def test_nothing_is_claimed_where_nothing_is(backend):
@@ -284,14 +285,15 @@ async def test_a_change_wakes_who_waits(backend, change, scheduler_seed):
     async def wait() -> None:
         marks.append(await backend.export_leases.wait_changed(seen))
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        if change == "start":
-            await start(backend, "j2")
-        elif change == "release":
-            await backend.export_leases.release(lease)
-        else:
-            await getattr(backend.export_jobs, change)(ACME, J1)
+    with trio.fail_after(WAKE_SECONDS_MAX):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            if change == "start":
+                await start(backend, "j2")
+            elif change == "release":
+                await backend.export_leases.release(lease)
+            else:
+                await getattr(backend.export_jobs, change)(ACME, J1)
     assert marks[0] > seen
 
 
@@ -299,7 +301,8 @@ async def test_a_change_by_another_worker_wakes_who_waits(site):
     async with site.backend("w1") as one, site.backend("w2") as two:
         await one.tenants.ensure(ACME)
         seen = await one.export_leases.wait_changed(0)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.export_leases.wait_changed, seen)
-            await start(two, "j1")
+        with trio.fail_after(WAKE_SECONDS_MAX):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(one.export_leases.wait_changed, seen)
+                await start(two, "j1")
     assert seen > 0

@@ -34,6 +34,21 @@ async def test_pins_are_listed_with_their_age_by_the_clock_of_the_store(store: T
     assert {job: pin.age_s for job, pin in pins.items()} == {"j1": 90.0, "j2": 0.0}
 
 
+async def test_the_age_of_a_pin_heeds_no_step_of_the_wall_clock(store: TenantStore, clock):
+    await cut(store)
+    clock.advance(5)
+    for step_ms in (3_600_000, -7_200_000):
+        clock.step_wall(step_ms)
+        assert [pin.age_s for pin in await store.pins()] == [5.0]
+
+
+async def test_a_pin_of_an_earlier_boot_is_at_least_as_old_as_this_one(store: TenantStore, clock):
+    await cut(store)
+    clock.reboot()
+    clock.advance(700)
+    assert [pin.age_s >= 700 for pin in await store.pins()] == [True]
+
+
 async def test_a_closed_snapshot_has_no_pin(store: TenantStore):
     await cut(store, "j1")
     await cut(store, "j2")
