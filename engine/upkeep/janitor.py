@@ -14,7 +14,7 @@ import trio
 from engine.errors import NotFound
 from engine.export.stray import remove_strays
 from engine.limits import EngineLimits
-from engine.model import ExportStatus, ExportView, JobId, StoredName
+from engine.model import ExportView, JobId, StoredName
 from engine.ports import Ports
 
 log = structlog.get_logger()
@@ -76,8 +76,8 @@ class Janitor:
         """Whether a file that is not recorded never will be."""
         if view is None:
             return name.age_s > self._limits.file_orphan_seconds
-        if view.job.status is ExportStatus.COMPLETE:
-            return True
+        if view.job.status.ended:
+            return True  # also what a worker finished after its job was cancelled and purged
         # The job went on under a newer token, which no write of an older one can pass.
         return name.token < view.job.token
 
