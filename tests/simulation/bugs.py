@@ -222,13 +222,13 @@ def release_costs_attempt(sim: "Simulation", garden: Garden) -> None:
 @bug
 def drain_keeps_lease(sim: "Simulation", garden: Garden) -> None:
     """A shutdown lets its leases lapse instead of giving the jobs back."""
-    settle = ExportRun._settle
 
-    async def forgetful(self: ExportRun, cause: Any) -> None:
-        if cause is not None:
-            await settle(self, cause)
+    async def only_when_not_draining(self: Gated, lease: Any, **options: Any) -> None:
+        release = self._inner.release
+        if self._gate.worker.draining_since is None:
+            await self._gate.call("leases.release", lambda: release(lease, **options))
 
-    garden.replace(ExportRun, "_settle", forgetful)
+    garden.add(Gated, "release", only_when_not_draining)
 
 
 @bug
@@ -539,12 +539,6 @@ def cancelled_jobs_keep_files(sim: "Simulation", garden: Garden) -> None:
         return row.status is not ExportStatus.CANCELLED and is_over(self, row)
 
     garden.replace(MemoryExportUpkeep, "_is_over", not_cancelled)
-
-
-@bug
-def purged_under_a_live_lease(sim: "Simulation", garden: Garden) -> None:
-    """The janitor does not wait for the worker of a cancelled job."""
-    garden.replace(upkeep, "lease_alive", lambda world, row: False)
 
 
 @bug

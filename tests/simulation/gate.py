@@ -74,7 +74,7 @@ class Gate:
     """The way of one worker to the world."""
 
     def __init__(self, worker: "Worker") -> None:
-        self._worker = worker
+        self.worker = worker
         self._sim = worker.sim
         self._faults = worker.sim.faults
         self.observer = worker.sim.observer
@@ -88,7 +88,7 @@ class Gate:
 
     async def before(self, op: str, about: str = "") -> None:
         """What happens before the world hears of the call."""
-        worker = self._worker
+        worker = self.worker
         worker.require_life()
         await worker.wait_awake()
         fault = self._faults.draw(BEFORE, op)
@@ -114,7 +114,7 @@ class Gate:
 
     async def behind(self, op: str, about: str = "") -> None:
         """What happens to the answer."""
-        worker = self._worker
+        worker = self.worker
         worker.require_life()
         fault = self._faults.draw(BEHIND, op)
         if fault is not None:
@@ -133,23 +133,23 @@ class Gate:
 
     async def _take_time(self, op: str) -> None:
         scenario, rng = self._sim.scenario, self._sim.rng
-        if rng.random() < scenario.latency_rate:
+        if rng.random() < scenario.latency_rate * (2 if op in HOT_SPOTS else 1):
             slow_s = scenario.slow_data_s if op in DATA else 0.0
             await self._wait(rng.uniform(0.001, max(slow_s, scenario.latency_s)), shield=False)
 
     async def _stall(self, *, shield: bool) -> None:
         """This one call hangs, and the rest of the worker goes on."""
-        self._worker.blame()
+        self.worker.blame()
         lease_s = self._sim.scenario.lease_s
         await self._wait(self._faults.rng.uniform(0.2, 1.5) * lease_s, shield=shield)
 
     async def _wait(self, seconds: float, *, shield: bool) -> None:
         with trio.move_on_after(seconds, shield=shield):
-            await self._worker.died.wait()
-        self._worker.require_life()
+            await self.worker.died.wait()
+        self.worker.require_life()
 
     def _refuse(self, op: str) -> NoReturn:
-        self._worker.blame()
+        self.worker.blame()
         if op.startswith(("outputs.", "sink.", "reader.")):
             if self._faults.rng.random() < 0.3:
                 raise OutputFull("no space is left for output files")

@@ -91,6 +91,7 @@ class Observer:
         self._seen: dict[JobId, Seen] = {}
         self._books: dict[JobId, Books] = {}
         self.recorded: dict[str, JobId] = {}  # locations that readers may ask for
+        self._nearly_done: dict[JobId, trio.Event] = {}
         self.unpinned: set[JobId] = set()  # their pin was given up before they became jobs
         self.broken: list[str] = []
         self.jobs = 0
@@ -117,6 +118,10 @@ class Observer:
         self._sim.trace("observer", "BROKEN", promise, "")
         self.broken.append(promise)
         self._sim.stop()
+
+    async def wait_nearly_done(self, job: JobId) -> None:
+        """Block until every part of a job is recorded: only its finish is missing."""
+        await self._nearly_done.setdefault(job, trio.Event()).wait()
 
     # Jobs.
 
@@ -217,6 +222,8 @@ class Observer:
             self.breach(f"job {name} was worked on while {before.status}")
         if after.parts > before.parts:
             self._judge_parts(row)
+            if row.plan is not None and after.parts == len(row.plan):
+                self._nearly_done.setdefault(row.id, trio.Event()).set()
         if after.parts < before.parts or (after.purged and not before.purged):
             if not after.purged:
                 self.breach(f"job {name} lost recorded parts")
