@@ -174,6 +174,17 @@ def keeper_sleeps(sim: "Simulation", garden: Garden) -> None:
 
 
 @bug
+def keeper_does_not_look(sim: "Simulation", garden: Garden) -> None:
+    """A cancel is noticed at the next renewal only."""
+
+    async def blind(self: LeaseKeeper) -> None:
+        await trio.sleep_forever()
+
+    garden.replace(LeaseKeeper, "_watch", blind)
+    garden.replace(LeaseKeeper, "_watch_commands", blind)
+
+
+@bug
 def token_stays_for_same_worker(sim: "Simulation", garden: Garden) -> None:
     """A worker that claims again gets the token that it had."""
     claim = MemoryLeases._claim

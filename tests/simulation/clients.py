@@ -111,12 +111,14 @@ class Exporting(Client):
         job = await self.kick_off(self._request())
         if job is None or self.rng.random() < 0.4:
             return
-        if self.rng.random() < 0.5:
-            # Where it hurts: between the last part and the finish.
-            await self.sim.observer.wait_nearly_done(job.id)
-            await trio.sleep(self.rng.choice((0.0, scenario.latency_s)) * self.rng.random())
-        else:
-            await trio.sleep(self.rng.choice((0.01, 0.5, scenario.lease_s)) * self.rng.random())
+        match self.rng.choice(("nearly done", "begun", "any time")):
+            case "nearly done":
+                await self.sim.observer.wait_nearly_done(job.id)
+            case "begun":
+                await self.sim.observer.wait_begun(job.id)
+            case _:
+                await trio.sleep(self.rng.random() * scenario.lease_s / 2)
+        await trio.sleep(self.rng.choice((0.0, scenario.latency_s)) * self.rng.random())
         await self.ask(lambda worker: self._end(worker, job.id))
 
     async def _end(self, worker: "Worker", job: JobId) -> None:

@@ -21,6 +21,8 @@ T = TypeVar("T")
 BEFORE = ("kill", "pause", "stall", "refuse", "slow", "cut")
 BEHIND = ("kill", "pause", "stall", "lose")
 
+SLOW_SECONDS = 2.0
+
 DATA = frozenset({"store.read", "sink.append"})
 
 # Once these have happened they are reported, cancelled or not (see their ports).
@@ -102,7 +104,7 @@ class Gate:
             case "stall":
                 await self._stall(shield=False)
             case "slow":
-                await self._wait(self._faults.rng.uniform(0, 2.0), shield=False)
+                await self._wait(self._faults.rng.uniform(0, SLOW_SECONDS), shield=False)
             case "cut":
                 worker.cut(op)
             case "refuse":

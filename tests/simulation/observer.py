@@ -12,12 +12,15 @@ import trio
 
 from backends.memory.state import FileRow, JobRow, PinRow, Process
 from engine.model import ExportStatus, FinalizedPart, JobId, Part, PartKey
+from tests.simulation.gate import SLOW_SECONDS
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
     from tests.simulation.worker import Worker
 
 T = TypeVar("T")
+
+CANCEL_SECONDS = 1.0  # promise 5
 
 
 class PromiseBroken(BaseException):
@@ -91,6 +94,8 @@ class Observer:
         self._seen: dict[JobId, Seen] = {}
         self._books: dict[JobId, Books] = {}
         self.recorded: dict[str, JobId] = {}  # locations that readers may ask for
+        self._cancelled_at: dict[JobId, float] = {}
+        self._begun: dict[JobId, trio.Event] = {}
         self._nearly_done: dict[JobId, trio.Event] = {}
         self.unpinned: set[JobId] = set()  # their pin was given up before they became jobs
         self.broken: list[str] = []
@@ -118,6 +123,10 @@ class Observer:
         self._sim.trace("observer", "BROKEN", promise, "")
         self.broken.append(promise)
         self._sim.stop()
+
+    async def wait_begun(self, job: JobId) -> None:
+        """Block until a part of a job is recorded."""
+        await self._begun.setdefault(job, trio.Event()).wait()
 
     async def wait_nearly_done(self, job: JobId) -> None:
         """Block until every part of a job is recorded: only its finish is missing."""
@@ -212,6 +221,8 @@ class Observer:
     def _judge_work(self, row: JobRow, before: Seen, after: Seen, worker: str) -> None:
         name = row.id[:6]
         worked = after.plan is not before.plan or after.parts > before.parts
+        if after.status is ExportStatus.CANCELLED:
+            self._cancelled_at.setdefault(row.id, trio.current_time())
         finished = after.status is not before.status and after.status in (
             ExportStatus.COMPLETE,
             ExportStatus.ERROR,
@@ -222,6 +233,7 @@ class Observer:
             self.breach(f"job {name} was worked on while {before.status}")
         if after.parts > before.parts:
             self._judge_parts(row)
+            self._begun.setdefault(row.id, trio.Event()).set()
             if row.plan is not None and after.parts == len(row.plan):
                 self._nearly_done.setdefault(row.id, trio.Event()).set()
         if after.parts < before.parts or (after.purged and not before.purged):
@@ -269,6 +281,17 @@ class Observer:
             row.status is ExportStatus.COMPLETE and not self._has_expired(row)
         ):
             self.breach(f"the recorded file {name} was removed while job is {row.status}")
+
+    def part_touched(self, key: PartKey, worker: "Worker") -> None:
+        """A worker writes to a part: within a second of a cancel it may, not later."""
+        if worker.blamed or key.job not in self._cancelled_at:
+            return
+        scenario = self._sim.scenario
+        # What the simulation itself delays the keeper's question by is not the engine's.
+        delays_s = 2 * scenario.latency_s + (SLOW_SECONDS if "slow" in scenario.rates else 0)
+        late_s = trio.current_time() - self._cancelled_at[key.job]
+        if late_s > CANCEL_SECONDS + delays_s:
+            self.breach(f"{worker.name} wrote {late_s:.1f} s after job {key.job[:6]}'s cancel")
 
     def part_begun(self, key: PartKey) -> None:
         """A worker begins a part. The parts recorded before its claim are not made again."""

@@ -138,7 +138,7 @@ class GatedOutputs(Gated):
         await self._gate.before("outputs.open_part", about)
         self._gate.observer.part_begun(key)
         async with self._inner.open_part(key) as sink:
-            yield GatedSink(sink, self._gate, about)
+            yield GatedSink(sink, self._gate, key, about)
 
     @asynccontextmanager
     async def read_part(
@@ -150,16 +150,21 @@ class GatedOutputs(Gated):
 
 
 class GatedSink:
-    def __init__(self, inner: PartSink, gate: Gate, about: str) -> None:
+    def __init__(self, inner: PartSink, gate: Gate, key: PartKey, about: str) -> None:
         self._inner = inner
         self._gate = gate
+        self._key = key
         self._about = about
 
     async def append(self, batch: Batch) -> None:
-        await self._gate.call("sink.append", lambda: self._inner.append(batch), self._about)
+        await self._gate.call("sink.append", lambda: self._append(batch), self._about)
 
     async def finalize(self) -> StoredFile:
         return await self._gate.call("sink.finalize", self._inner.finalize, self._about)
+
+    async def _append(self, batch: Batch) -> None:
+        self._gate.observer.part_touched(self._key, self._gate.worker)
+        await self._inner.append(batch)
 
 
 class GatedReader:

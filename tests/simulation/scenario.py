@@ -100,7 +100,7 @@ def draw_scenario(seed: int) -> Scenario:
 def _draw_limits(rng: random.Random, lease_s: float) -> EngineLimits:
     return EngineLimits(
         lease_seconds=lease_s,
-        lease_renew_seconds=lease_s / 6,
+        lease_renew_seconds=lease_s * rng.choice((0.15, 0.4)),
         lease_margin_seconds=lease_s / 12,
         attempts_max=rng.choice((3, 30)),
         jobs_at_once=rng.choice((1, 2, 3)),

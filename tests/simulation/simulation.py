@@ -213,6 +213,7 @@ class Simulation:
         # Zombies get their while, then everybody is told to go.
         wakes = max((worker.paused_until for worker in self._by_name.values()), default=0.0)
         await trio.sleep_until(max(wakes, trio.current_time()) + self.scenario.lease_s)
+        await self._wait_all_ended()  # a kick-off may have hung on a zombie until now
         self._ending = True
         await self._drain_all()
 
