@@ -6,7 +6,7 @@ from engine.errors import JobCancelled, LeaseLost, OutputUnavailable, PenstockEr
 from engine.export.stray import remove_strays
 from engine.lease import backoff
 from engine.limits import EngineLimits
-from engine.model import ExportStatus, ExportView, Issue, Lease
+from engine.model import ExportStatus, Issue, Lease
 from engine.ports import Ports
 
 log = structlog.get_logger()
@@ -32,26 +32,30 @@ class Settlement:
         the files; so this never raises what the world does.
         """
         try:
-            view = await self._ports.export_upkeep.find(self._lease.job)
-            if isinstance(cause, LeaseLost) and self._completed_by_us(view):
+            if isinstance(cause, LeaseLost) and await self._completed_by_us():
                 return True
-            if view is not None and not isinstance(cause, JobCancelled):
-                await self._remove_own_strays(view)
+            # Before anything that needs the output store: it may be what is in trouble.
             await self._say(cause)
+            if not isinstance(cause, JobCancelled):
+                await self._remove_own_strays()
         except (LeaseLost, Transient) as error:
             self._log.warning("could not settle", reason=str(error))
         return False
 
-    def _completed_by_us(self, view: ExportView | None) -> bool:
+    async def _completed_by_us(self) -> bool:
         """Our finish took effect, and its keeper saw the lease end before we heard of it."""
+        view = await self._ports.export_upkeep.find(self._lease.job)
         return (
             view is not None
             and view.job.status is ExportStatus.COMPLETE
             and view.job.token == self._lease.token
         )
 
-    async def _remove_own_strays(self, view: ExportView) -> None:
+    async def _remove_own_strays(self) -> None:
         """Our work has ended, so what we wrote and did not record never will be."""
+        view = await self._ports.export_upkeep.find(self._lease.job)
+        if view is None:
+            return
         await remove_strays(
             self._ports.outputs,
             view.job.tenant_key,
