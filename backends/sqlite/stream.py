@@ -42,6 +42,11 @@ class Filter(msgspec.Struct, frozen=True):
     upd_max: int
 
     @property
+    def by_time(self) -> bool:
+        """Whether more than the state at the snapshot is asked for."""
+        return self.upd_over >= 0 or self.upd_max < TIME_MAX
+
+    @property
     def values(self) -> tuple[int, int, int]:
         return self.sup_over, self.upd_over, self.upd_max
 
@@ -108,6 +113,27 @@ def _read(
 def _read_lines(
     connection: apsw.Connection, place: _Place, last: int, filter: Filter
 ) -> tuple[Batch, _Place]:
+    """Lines of the rows that come next, if SQLite may build as many."""
+    if filter.by_time:
+        return _read_filtered(connection, place, last, filter)
+    row: Any = connection.execute(
+        _SQL["lines_unfiltered"], (place.rid, last, place.look, filter.sup_over)
+    ).fetchall()[0]
+    max_rid, rows, lines = row
+    if not rows:
+        return Batch((), 0), _Place(last + 1, place.look)
+    if rows < place.look:
+        max_rid = last  # there was no more
+    # The newline is a chunk of its own: adding it to the lines would copy them all.
+    return Batch((lines, b"\n"), rows), _Place(
+        max_rid + 1, min(_rows_to_look_at(len(lines) / rows, 1.0), 4 * place.look)
+    )
+
+
+def _read_filtered(
+    connection: apsw.Connection, place: _Place, last: int, filter: Filter
+) -> tuple[Batch, _Place]:
+    """Lines of those that match among a bounded number of rows."""
     row: Any = connection.execute(
         _SQL["lines"], (place.rid, last, place.look, *filter.values)
     ).fetchall()[0]
@@ -117,7 +143,6 @@ def _read_lines(
     if not rows:
         return Batch((), 0), _Place(max_rid + 1, min(4 * place.look, LOOK_ROWS_MAX))
     look = _rows_to_look_at(len(lines) / looked, rows / looked)
-    # The newline is a chunk of its own: adding it to the lines would copy them all.
     return Batch((lines, b"\n"), rows), _Place(max_rid + 1, min(look, 4 * place.look))
 
 
@@ -131,7 +156,7 @@ def _read_measured(
     if fitting == 0:
         rid: Any = connection.execute(_SQL["first_rid"], (place.rid, last)).get
         return _read_pieces(connection, msgspec.structs.replace(place, rid=rid))
-    return _read_lines(connection, msgspec.structs.replace(place, look=fitting), last, filter)
+    return _read_filtered(connection, msgspec.structs.replace(place, look=fitting), last, filter)
 
 
 def _read_pieces(connection: apsw.Connection, place: _Place) -> tuple[Batch, _Place]:
