@@ -9,7 +9,8 @@ from backends.memory import leases, work
 from backends.memory.leases import MemoryLeases
 from backends.memory.state import HeldLease
 from backends.memory.work import MemoryExportWork
-from engine.errors import JobCancelled
+from engine.errors import JobCancelled, LeaseLost
+from engine.export.settle import Settlement
 from engine.lease import LeaseKeeper
 from engine.model import ExportStatus, FinalizedPart
 from tests.simulation.ports import Gated
@@ -135,6 +136,7 @@ def token_stays_for_same_worker(sim: "Simulation", garden: Garden) -> None:
 @bug
 def unfenced_release(sim: "Simulation", garden: Garden) -> None:
     """A worker that lost its lease gives back that of the next owner."""
+    say = Settlement._say
 
     def release(self: MemoryLeases, lease: Any, delay_s: float, reason: str) -> None:
         row = self._world.jobs.get(lease.job)
@@ -142,7 +144,13 @@ def unfenced_release(sim: "Simulation", garden: Garden) -> None:
             row.lease = None
             row.attempt -= 1
 
+    async def give_back(self: Settlement, cause: Any) -> None:
+        if isinstance(cause, LeaseLost):
+            await self._ports.export_leases.release(self._lease)
+        await say(self, cause)
+
     garden.replace(MemoryLeases, "_release", release)
+    garden.replace(Settlement, "_say", give_back)
 
 
 @bug

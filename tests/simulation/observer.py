@@ -296,7 +296,7 @@ class Observer:
     def part_begun(self, key: PartKey) -> None:
         """A worker begins a part. The parts recorded before its claim are not made again."""
         row, books = self._sim.world.jobs.get(key.job), self._books.get(key.job)
-        if row is None or books is None or row.token != key.token:
+        if row is None or books is None or row.token != key.token or row.status.ended:
             return
         if (key.kind, key.type, key.index) in books.recorded_at_claim:
             self.breach(f"job {key.job[:6]} made {key.type}-{key.index} again")

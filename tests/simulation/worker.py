@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from backends.memory import MemoryBackend, open_memory
+from backends.memory import open_memory
 from engine.messages import Drain
 from engine.model import WorkerId
 from engine.ports import Ports
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 EPOCH_MS = 1_800_000_000_000
-REACH = ("leases.", "work.", "sink.", "store.")
 
 
 class SimEntropy:
@@ -118,15 +117,12 @@ class Worker:
             sim.observer.drained(self, backend.process)
 
     @property
-    def backend(self) -> MemoryBackend:
-        return self._backend
-
-    @property
     def serving(self) -> bool:
         """Whether a client can reach it."""
         return self.ports is not None and not self.dead and self.draining_since is None
 
     def gate(self) -> Gate:
+        """A way to the world."""
         return Gate(self)
 
     def note(self, op: str, about: str, outcome: str) -> None:
