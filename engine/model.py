@@ -70,6 +70,7 @@ class ExportRequest(msgspec.Struct, frozen=True, kw_only=True):
     output_format: str = "application/fhir+ndjson"
     url: str = ""  # the kick-off URL, for the manifest's `request` (E58)
     issues: tuple[Issue, ...] = ()  # what lenient handling let pass (E24)
+    separate_status: bool = False  # polls answer the job's status in a header (E23)
 
 
 class Snapshot(msgspec.Struct, frozen=True):

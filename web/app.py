@@ -19,12 +19,17 @@ from engine.failure import leaves
 from web.fhir.capability import capability_blueprint
 from web.fhir.download import download_blueprint
 from web.fhir.export import export_blueprint
-from web.fhir.outcome import error_response, failure_response, framework_response
+from web.fhir.outcome import (
+    empty_response,
+    error_response,
+    failure_response,
+    framework_response,
+)
 from web.fhir.rest import rest_blueprint
 from web.fhir.tenancy import register_fhir, use_converters
 from web.health import health_blueprint
 from web.logs import frames
-from web.metrics import add_metrics, route_of
+from web.metrics import add_metrics, method_of, route_of
 from web.services import Services
 from web.upload import FlowConnection, FlowRequest, Uploads
 
@@ -57,6 +62,12 @@ class PenstockApp(QuartTrio):
         if not causes or any(isinstance(leaf, trio.Cancelled) for leaf in leaves(error)):
             raise error
         return await super().handle_user_exception(min(causes, key=_rank))
+
+    async def make_default_options_response(self) -> Response:
+        """The methods of an address in Allow; there is no body, and so no type of one."""
+        response = empty_response(204)
+        response.allow.update((await super().make_default_options_response()).allow)
+        return response
 
 
 def create_app(services: Services) -> PenstockApp:
@@ -106,7 +117,7 @@ def _add_frame(app: PenstockApp, services: Services) -> None:
         log.info(
             "request",
             request=g.request_id,
-            method=request.method,
+            method=method_of(request),
             route=route_of(request),
             status=response.status_code,
             milliseconds=round((time.perf_counter() - g.began) * 1000, 1),

@@ -22,9 +22,9 @@ LEVELS = {
 # that a body or a query can not get into a log by an oversight.
 FIELDS = frozenset(
     """
-    event level timestamp actor address attempt bytes command count error files job jobs kind
-    location method milliseconds name part parts reason request route rows setting signal status
-    store tenant token type version where worker
+    event level timestamp actor address attempt bytes command count delay_s error files job jobs
+    kind location method milliseconds missing name part parts reason request route rows setting
+    signal status store tenant token type version where worker
     """.split()  # noqa: SIM905
 )
 FRAMES_MAX = 12
@@ -41,6 +41,7 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            name_exception,
             only_known_fields,
             renderer,
         ],
@@ -50,6 +51,16 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
     )
     # Libraries may put what they were given into their messages.
     logging.basicConfig(level=logging.CRITICAL)
+
+
+def name_exception(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Tell an exception by its type and its place, as its text may quote content."""
+    error = event.pop("exc_info", None)
+    if isinstance(error, BaseException):
+        event.update(error=type(error).__name__, where=frames(error))
+    return event
 
 
 def only_known_fields(

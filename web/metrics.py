@@ -22,6 +22,8 @@ from web.services import Services
 JOBS_LISTED_MAX = 1000  # the newest; older ones are not counted
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 UNMATCHED = "unmatched"  # one label for every address that is none, so that labels are bounded
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
+OTHER_METHOD = "other"  # likewise: a client may call a method as it likes
 
 
 class Metrics:
@@ -89,6 +91,11 @@ def route_of(asked: Request) -> str:
     )
 
 
+def method_of(asked: Request) -> str:
+    """A request's method, if it is one of those that are told apart."""
+    return asked.method if asked.method in METHODS else OTHER_METHOD
+
+
 def add_metrics(app: Quart, services: Services) -> Metrics:
     """Count an application's requests, and serve the numbers at `/metrics`."""
     metrics = Metrics()
@@ -103,7 +110,7 @@ def add_metrics(app: Quart, services: Services) -> Metrics:
     @app.after_request
     async def count(response: Response) -> Response:
         seconds = time.perf_counter() - g.began
-        metrics.count(request.method, route_of(request), response.status_code, seconds)
+        metrics.count(method_of(request), route_of(request), response.status_code, seconds)
         return response
 
     return metrics

@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     request_bytes_max: int = 17 * MIB  # of one request body
     output_coding: Literal["", "gzip"] = ""  # of export files at rest
     min_job_age_seconds: float = 0.5  # the first status poll waits until a job is this old
+    polls_per_second: float = 10.0  # of one export's status, in the long run
+    polls_burst: int = 20  # and so many at once
     send_seconds: float = 60.0  # a client that takes no bytes for this long is cut off
     body_seconds: float = 60.0  # a client that sends no bytes of its body likewise
     log_level: Literal["debug", "info", "warning", "error"] = "info"

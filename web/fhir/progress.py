@@ -4,6 +4,7 @@ from engine.model import ExportJob, ExportStatus
 
 TEXT_CHARS_MAX = 99  # E50: less than 100
 YOUNG_SECONDS = 10  # a job this young may end any moment
+PARKED_SECONDS_MIN = 10  # a job in trouble is tried again after some seconds, and then works
 RETRY_SECONDS_MAX = 60
 
 
@@ -34,8 +35,11 @@ def fraction_done(job: ExportJob) -> float:
 
 
 def retry_after_s(job: ExportJob, age_s: float) -> int:
-    """When to ask again: soon while young, then a quarter of the time that may be left."""
+    """When to ask again: soon while young, then a quarter of the time that may be left. A job
+    that waits for its trouble to end is asked for less often."""
     done = fraction_done(job)
+    if job.reason:
+        return max(PARKED_SECONDS_MIN, min(RETRY_SECONDS_MAX, round(age_s / 4)))
     if age_s < YOUNG_SECONDS:
         return 1
     if done <= 0:
