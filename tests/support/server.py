@@ -19,6 +19,7 @@ import trio
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 30
+POLLS_PER_SECOND = 10_000  # a test that waits for a job asks as fast as it can
 OUTPUT_SHOWN_BYTES = 4000
 
 
@@ -81,7 +82,12 @@ async def running_server(
 
     `settings` are by name (`engine.part_bytes`). Whatever the block did, no process is left.
     """
-    given = {"store": f"sqlite:{folder}", "bind": bind, **(settings or {})}
+    given = {
+        "store": f"sqlite:{folder}",
+        "bind": bind,
+        "polls_per_second": POLLS_PER_SECOND,
+        **(settings or {}),
+    }
     with tempfile.NamedTemporaryFile(prefix="penstock-log-", delete=False) as log:
         process = await trio.lowlevel.open_process(
             command("serve"),

@@ -13,6 +13,7 @@ from engine.model import JobId
 from engine.tenant import TenantId
 
 JOBS_MAX = 10_000  # remembered at a time, at about 300 bytes each
+ROUNDING_S = 1e-6  # a sum of intervals may be a little more than it should
 
 
 class PollLimit:
@@ -38,7 +39,7 @@ class PollLimit:
         now, key = self._clock(), (tenant, job)
         full_at = max(now, self._full_at.get(key, now))
         wait_s = full_at - now - self._ahead_s_max
-        if wait_s > 0:
+        if wait_s > ROUNDING_S:
             raise TooMany(
                 "the status of this export is asked for too often: wait as long as the "
                 "Retry-After of each answer says",
