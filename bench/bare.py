@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 from queue import Empty, Queue, SimpleQueue
+from typing import Any
 
 import apsw
 import msgspec
@@ -54,7 +55,8 @@ class Reader:
         look = max(1, min(BATCH_ROWS_MAX, int(BATCH_BYTES / per_row)))
         while rid <= part.last:
             values = (rid, part.last, look, self._over)
-            last, rows, lines = connection.execute(LINES, values).fetchall()[0]
+            row: Any = connection.execute(LINES, values).fetchall()[0]
+            last, rows, lines = row
             if not rows:
                 return
             self.batches.put((part, lines))

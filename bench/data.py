@@ -24,14 +24,17 @@ def source_files(source: Path) -> list[Path]:
     return files
 
 
-def multiply(source: Path, target: Path, *, resources_min: int, bytes_min: int) -> tuple[int, int]:
-    """Write copies of the source into target until both bounds are reached.
+def multiply(
+    source: Path, target: Path, *, resources_min: int, bytes_min: int, first: int = 0
+) -> tuple[int, int]:
+    """Write copies of the source into target until both bounds are reached, the first of them
+    with this number (0: ids as they are).
 
     Returns resources and bytes written.
     """
     target.mkdir(parents=True, exist_ok=True)
     rows = size = 0
-    for copy in range(COPIES_MAX + 1):
+    for copy in range(first, COPIES_MAX + 1):
         if rows >= resources_min and size >= bytes_min:
             return rows, size
         for path in source_files(source):

@@ -1,8 +1,8 @@
 """Memory, open files and the WAL over time, and how soon a killed server goes on."""
 
+import shutil
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,26 @@ from typing import Any
 import httpx
 
 from bench import client
-from bench.export import tenant_file
-from bench.process import PENSTOCK, Server, environment, serving, show_job, start
+from bench.data import COPIES_MAX, multiply
+from bench.measure import spread
+from bench.process import (
+    PENSTOCK,
+    Server,
+    command,
+    environment,
+    job_facts,
+    serving,
+    start,
+    tenant_file,
+)
 
 EXPORTS = 200
 LARGE_BODIES = (5_000_000, 16_000_000)
 
 
-def many_exports(root: Path, *, exports: int = EXPORTS) -> dict[str, Any]:
-    """Consecutive exports of a small store: what the first ten leave, the rest must not grow."""
+def many_exports(root: Path, sample: Path, *, exports: int = EXPORTS) -> dict[str, Any]:
+    """Consecutive exports of a small store: what the first twenty leave, the rest must not grow."""
+    command(root / "store", "load", "--json", str(sample))
     with serving(root / "store") as server, httpx.Client() as http:
         marks: list[tuple[float, int]] = []
         for _ in range(exports):
@@ -28,8 +39,8 @@ def many_exports(root: Path, *, exports: int = EXPORTS) -> dict[str, Any]:
             marks.append((server.memory_mib, server.open_files))
     return {
         "exports": exports,
-        "memory_mib": {"after_10": marks[9][0], "at_the_end": marks[-1][0]},
-        "open_files": {"after_10": marks[9][1], "at_the_end": marks[-1][1]},
+        "memory_mib": {"after_20": marks[19][0], "at_the_end": marks[-1][0]},
+        "open_files": {"after_20": marks[19][1], "at_the_end": marks[-1][1]},
     }
 
 
@@ -47,21 +58,21 @@ def add_large_bodies(server: Server, http: httpx.Client) -> None:
         answer.raise_for_status()
 
 
-def load_beside_export(root: Path, data: Path) -> dict[str, Any]:
-    """Exports and a load run together over the whole data set; the WAL's largest size."""
+def load_beside_export(root: Path, sample: Path, *, bytes_min: int) -> dict[str, Any]:
+    """A load of new resources and one export after the other, on the same store at once; the
+    WAL's largest size and the memory of the server, whose exports hold large bodies too."""
+    data = root / "more"
+    rows, size = multiply(sample, data, resources_min=0, bytes_min=bytes_min, first=COPIES_MAX // 2)
     with serving(root / "store") as server, httpx.Client() as http:
         add_large_bodies(server, http)
-        wal = Path(f"{tenant_file(root / 'store')}-wal")
         server.reset_peak()
-        most = 0
         loading = subprocess.Popen(
-            # What is there already makes no versions; a second tenant's store takes it all in,
-            # and the same tenant's with other ids does so too.
             [*PENSTOCK, "load", "--json", str(data)],
             env=environment(root / "store"),
             stdout=subprocess.DEVNULL,
         )
-        exports = 0
+        wal = Path(f"{tenant_file(root / 'store')}-wal")
+        exports, most = 0, 0
         status = client.kick_off(http, server.base)
         while loading.poll() is None:
             if http.get(status).status_code == 200:
@@ -69,38 +80,49 @@ def load_beside_export(root: Path, data: Path) -> dict[str, Any]:
                 http.delete(status)
                 status = client.kick_off(http, server.base)
             most = max(most, wal.stat().st_size if wal.exists() else 0)
-            time.sleep(0.05)
+            time.sleep(0.1)
         client.wait(http, status)
         peak = server.peak_memory_mib
-    assert loading.returncode == 0
-    return {"exports": exports, "wal_most_mib": most / 2**20, "server_peak_mib": peak}
+    shutil.rmtree(data)
+    assert loading.returncode == 0, "the load failed"
+    return {
+        "loaded": {"resources": rows, "bytes": size},
+        "exports": exports,
+        "wal_most_mib": most / 2**20,
+        "server_peak_mib": peak,
+    }
 
 
 def restart(root: Path, *, rounds: int = 5) -> dict[str, Any]:
-    """SIGKILL in the middle of an export; seconds from the new process to the job going on."""
-    seconds: list[float] = []
+    """SIGKILL in the middle of an export; seconds from the start of the new process, and from
+    its being ready, to the job's next claim."""
+    from_start: list[float] = []
+    from_ready: list[float] = []
     for _ in range(rounds):
         server = start(root / "store")
         with httpx.Client() as http:
-            status = client.kick_off(http, server.base)
-            time.sleep(0.3)
+            job = client.job_of(client.kick_off(http, server.base))
+        _wait_for_parts(root / "store", job)
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()
-        job = client.job_of(status)
-        assert show_job(root / "store", job)["status"] == "in-progress"
-        seconds.append(_seconds_to_claim(root, job))
-    return {"claimed_again_after_s": {"median": sorted(seconds)[rounds // 2], "max": max(seconds)}}
+        began = time.time()
+        with serving(root / "store") as server, httpx.Client() as http:
+            ready = time.time()
+            claimed = _wait_for_claim(root / "store", job)
+            client.wait(http, f"{server.base}/fhir/$export-status/{job}")
+        from_start.append(claimed - began)
+        from_ready.append(max(0.0, claimed - ready))
+    return {"from_start_s": spread(from_start), "from_ready_s": spread(from_ready)}
 
 
-def _seconds_to_claim(root: Path, job: str) -> float:
-    began = time.perf_counter()
-    found = threading.Event()
-    with serving(root / "store") as server, httpx.Client() as http:
-        while True:
-            answer = http.get(f"{server.base}/fhir/$export-status/{job}")
-            shown = show_job(root / "store", job)
-            if shown["attempt"] > 1 or shown["status"] == "complete":
-                taken = time.perf_counter() - began
-                client.wait(http, str(answer.url))
-                found.set()
-                return taken
+def _wait_for_parts(store: Path, job: str) -> None:
+    """Until something was recorded, so that there is something to go on with."""
+    while job_facts(store, job)["parts"] == 0:
+        time.sleep(0.005)
+
+
+def _wait_for_claim(store: Path, job: str) -> float:
+    """The time at which the job was found claimed for the second time."""
+    while job_facts(store, job)["token"] < 2:
+        time.sleep(0.005)
+    return time.time()

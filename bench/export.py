@@ -18,7 +18,7 @@ import httpx
 from bench import client
 from bench.bare import export_bare
 from bench.measure import in_turn, ratios, settle_disk, spread, timed
-from bench.process import Server, serving
+from bench.process import Server, job_facts, serving, tenant_file
 
 ROUNDS = 5
 
@@ -79,22 +79,8 @@ class Exports:
         self.files = sorted(folder.glob(f"*/{client.job_of(status)}/*/*"))
         self.bytes = sum(entry["fileSize"] for entry in manifest["output"])
         self.resources = sum(entry["count"] for entry in manifest["output"])
-        return job_seconds(self._root / "store", client.job_of(status))
-
-
-def job_seconds(store: Path, job: str) -> float:
-    """From the accepted job to the finished one, as the job store recorded it."""
-    with sqlite3.connect(f"file:{store / 'control.db'}?mode=ro", uri=True) as control:
-        (milliseconds,) = control.execute(
-            "SELECT finished_ms - created_ms FROM export_job WHERE id = ?", (job,)
-        ).fetchone()
-    return float(milliseconds) / 1000
-
-
-def tenant_file(store: Path) -> Path:
-    """The one tenant's SQLite file."""
-    (path,) = (store / "tenants").glob("*.db")
-    return path
+        facts = job_facts(self._root / "store", client.job_of(status))
+        return (facts["finished_ms"] - facts["created_ms"]) / 1000
 
 
 def sqlite3_program(root: Path) -> float:

@@ -1,9 +1,9 @@
 """Processes under measurement: a real server, its memory, its open files, its life and death."""
 
-import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -108,6 +107,21 @@ def command(root: Path, *words: str, **settings: str) -> str:
     return done.stdout
 
 
-def show_job(root: Path, job: str) -> dict[str, Any]:
-    """A job as `penstock jobs show --json` prints it."""
-    return dict(json.loads(command(root, "jobs", "show", job, "--json")))
+def tenant_file(store: Path) -> Path:
+    """The one tenant's SQLite file."""
+    (path,) = (store / "tenants").glob("*.db")
+    return path
+
+
+def job_facts(store: Path, job: str) -> dict[str, int]:
+    """What the job store has recorded of a job: read beside the server, which does not notice."""
+    with sqlite3.connect(f"file:{store / 'control.db'}?mode=ro", uri=True) as control:
+        control.row_factory = sqlite3.Row
+        return dict(
+            control.execute(
+                "SELECT token, attempt, created_ms, finished_ms, "
+                "(SELECT count(*) FROM export_part WHERE job = num) AS parts "
+                "FROM export_job WHERE id = ?",
+                (job,),
+            ).fetchone()
+        )

@@ -9,6 +9,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def _measure(
     )
     console.print(f"data: {rows:,} resources, {size / 1e6:,.0f} MB of NDJSON")
     results: dict[str, Any] = {"machine": machine(), "data": {"resources": rows, "bytes": size}}
-    steps = {
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
         "load": lambda: load.measure(disk, data),
         "export_disk": lambda: export.measure(disk, on_disk=True),
         "export_memory": lambda: _in_memory(disk, memory),
@@ -71,7 +72,9 @@ def _measure(
         "download": lambda: download.measure(disk),
         "restart": lambda: endurance.restart(disk),
         "many_exports": lambda: endurance.many_exports(disk / "small", options.data),
-        "load_beside_export": lambda: endurance.load_beside_export(disk, options.data),
+        "load_beside_export": lambda: endurance.load_beside_export(
+            disk, options.data, bytes_min=2 * options.bytes
+        ),
     }
     for name, step in steps.items():
         if not options.only or name in options.only or name == "load":
