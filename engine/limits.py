@@ -15,7 +15,7 @@ class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
     lease_margin_seconds: float = 5.0  # a worker stops itself this long before its lease ends
     attempts_max: int = 5  # claims that ended without release, before a job fails
     jobs_at_once: int = 2  # per process
-    lanes_per_job: int = 2  # producer and writer pairs
+    lanes_per_job: int = 2  # parts that stream at once; as many more become durable meanwhile
     part_bytes: int = 64 * MIB
     open_jobs_max: int = 50  # per tenant, accepted or in progress
     retention_seconds: float = 7 * 24 * 3600.0  # of finished files

@@ -39,6 +39,7 @@ class ExportRun:
         self._lease = lease
         self._settlement = Settlement(ports, limits, lease, parked=parked)
         self._moves = 0
+        self._streams = trio.Semaphore(limits.lanes_per_job)
         self._keeper = LeaseKeeper(
             ports.export_leases,
             lease,
@@ -94,10 +95,17 @@ class ExportRun:
             plan = await make_plan(store, view.job.request, view.job.snapshot, self._limits)
             await work.save_plan(self._lease, plan)
         recorded = {part.number: part for part in view.recorded}
-        missing = deque(part for part in plan if part.number not in recorded)
+        missing = deque(
+            # The largest first: what is left over at the end is small.
+            sorted(
+                (part for part in plan if part.number not in recorded),
+                key=lambda part: -part.bytes_estimate,
+            )
+        )
         self._log.info("export begins", parts=len(plan), missing=len(missing))
         async with trio.open_nursery() as nursery:
-            for _ in range(min(self._limits.lanes_per_job, len(missing))):
+            # Twice as many as may stream: the others make their parts durable meanwhile.
+            for _ in range(min(2 * self._limits.lanes_per_job, len(missing))):
                 nursery.start_soon(self._lane, store, view.job, missing, recorded)
         await self._verify_pin(store, view.job)
         await self._verify_files(view.job, recorded)
@@ -113,7 +121,11 @@ class ExportRun:
         recorded: dict[int, FinalizedPart],
     ) -> None:
         """Take parts from the shared list until there are none."""
-        while missing:
+        while True:
+            await self._streams.acquire()
+            if not missing:
+                self._streams.release()
+                return
             part = missing.popleft()
             recorded[part.number] = await self._make_part(store, job, part)
 
@@ -132,7 +144,7 @@ class ExportRun:
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(producer.run, send)
-            return await writer.run(receive)
+            return await writer.run(receive, written=self._streams.release)
         raise AssertionError("a part is recorded, or its failure propagates")
 
     async def _verify_pin(self, store: TenantStore, job: ExportJob) -> None:

@@ -2,7 +2,14 @@
 
 import structlog
 
-from engine.errors import JobCancelled, LeaseLost, OutputUnavailable, PenstockError, Transient
+from engine.errors import (
+    JobCancelled,
+    LeaseLost,
+    OutputUnavailable,
+    PenstockError,
+    StartupError,
+    Transient,
+)
 from engine.export.stray import remove_strays
 from engine.lease import backoff
 from engine.limits import EngineLimits
@@ -11,6 +18,7 @@ from engine.ports import Ports
 
 log = structlog.get_logger()
 
+STORE_UNUSABLE = "the store cannot be used; the server's log has it under this job's id"
 INTERNAL_ERROR = "internal error; the server's log has it under this job's id"
 
 
@@ -77,6 +85,12 @@ class Settlement:
                 self._log.warning("lease lost", reason=str(cause))
             case Transient():
                 await self._park(cause)
+            case StartupError():
+                # A store that is opened while we run. Its message is for the operator: it
+                # names files.
+                self._log.error("failed", reason=str(cause))
+                issue = Issue(severity="fatal", code=cause.code, diagnostics=STORE_UNUSABLE)
+                await self._fail(issue)
             case PenstockError():
                 self._log.error("failed", reason=str(cause))
                 await self._fail(Issue(severity="fatal", code=cause.code, diagnostics=str(cause)))

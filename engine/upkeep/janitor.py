@@ -5,17 +5,20 @@ It only ever deletes what the job store does not know, or says is over; so it ma
 every process at once, and be killed anywhere.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn
 
 import structlog
 import trio
 
-from engine.errors import NotFound
+from engine.errors import NotFound, StartupError
 from engine.export.stray import remove_strays
 from engine.limits import EngineLimits
 from engine.model import ExportView, JobId, StoredName
-from engine.ports import Ports
+from engine.ports import BulkReader, Ports
+from engine.tenant import TenantId
 
 log = structlog.get_logger()
 
@@ -60,8 +63,9 @@ class Janitor:
     async def _close_pin(self, tenant: str, job: JobId) -> None:
         for known in await self._ports.tenants.list():
             if known.id == tenant:
-                store = await self._ports.tenants.store(known.id)
-                await store.close_snapshot(job)
+                with sparing_the_others(known.id):
+                    store = await self._ports.tenants.store(known.id)
+                    await store.close_snapshot(job)
 
     async def _remove_stray_files(self) -> None:
         for tenant, job in await self._ports.outputs.jobs():
@@ -83,13 +87,25 @@ class Janitor:
 
     async def _close_pins(self) -> None:
         for tenant in await self._ports.tenants.list():
-            try:
-                store = await self._ports.tenants.store(tenant.id)
-            except NotFound:
-                continue
-            for pin in await store.pins():
-                view = await self._ports.export_upkeep.find(pin.job)
-                never_started = view is None and pin.age_s > self._limits.pin_orphan_seconds
-                if never_started or (view is not None and view.job.status.ended):
-                    await store.close_snapshot(pin.job)
-                    log.info("pin removed", job=pin.job)
+            with sparing_the_others(tenant.id):
+                await self._close_pins_of(await self._ports.tenants.store(tenant.id))
+
+    async def _close_pins_of(self, store: BulkReader) -> None:
+        for pin in await store.pins():
+            view = await self._ports.export_upkeep.find(pin.job)
+            never_started = view is None and pin.age_s > self._limits.pin_orphan_seconds
+            if never_started or (view is not None and view.job.status.ended):
+                await store.close_snapshot(pin.job)
+                log.info("pin removed", job=pin.job)
+
+
+@contextmanager
+def sparing_the_others(tenant: TenantId) -> Iterator[None]:
+    """A tenant whose store is damaged, or too new, is no reason to leave the others alone.
+    The next round looks again."""
+    try:
+        yield
+    except NotFound:
+        pass  # gone since it was listed
+    except StartupError as error:
+        log.error("tenant's store cannot be used", tenant=tenant, reason=str(error))

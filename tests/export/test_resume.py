@@ -29,15 +29,16 @@ async def test_a_dead_worker_loses_only_the_parts_it_had_not_recorded(
         await engine.fill(RESOURCES)
         job = await engine.start()
         await brake.reached.wait()
-        (first,) = await engine.parts(job)
+        before = await engine.parts(job)
+        assert len(before) >= 1
         if plant.kind == "memory":
             plant.world.kill("w1")  # type: ignore[arg-type]
     async with plant.engine("w2", limits=ONE_LANE) as heir:
         done = await heir.ended(job)
         assert done.status is ExportStatus.COMPLETE
         parts = await heir.parts(job)
-        assert parts[0] == first
-        assert {part.token for part in parts[1:]} == {2}
+        assert [part for part in parts if part.token == 1] == before
+        assert {part.token for part in parts if part not in before} == {2}
         assert len(parts) == done.progress.parts_total == done.progress.parts_done
         assert sum(part.rows for part in parts) == len(RESOURCES)
 
