@@ -1,6 +1,7 @@
 """The frame of every answer: errors, headers, capability, health, metrics."""
 
 import re
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,6 +11,7 @@ import trio
 from engine.errors import OutputFull, SnapshotGone, TooMany
 from engine.fhir.types import STORED_TYPES
 from tests.support.builders import line
+from tests.support.ports import memory_ports, memory_world
 from tests.web.answers import issue_of, json_of
 from tests.web.site import BASE, TENANTS, Site
 from web.app import create_app
@@ -151,3 +153,16 @@ async def test_a_body_with_a_get_is_no_harm(site: Site) -> None:
     response = await site.client.get("/fhir/Patient/p1", data=line())
     assert response.status_code == 404
     assert msgspec.json.decode(await response.get_data())["resourceType"] == "OperationOutcome"
+
+
+async def test_readiness_says_what_is_in_trouble_and_no_more(site: Site) -> None:
+    world = memory_world()
+    world.files_bytes_max = 0
+    async with memory_ports(world) as ports:
+        client = create_app(replace(site.services, ports=ports)).test_client()
+        with structlog.testing.capture_logs() as events:
+            response = await client.get("/readyz")
+    assert response.status_code == 503
+    assert await json_of(response) == {"status": "output unavailable"}
+    (event,) = [event for event in events if event["event"] == "not ready"]
+    assert "no space" in event["reason"]

@@ -40,7 +40,9 @@ def limit(clock: Seconds) -> PollLimit:
     return PollLimit(clock, per_second=2.0, burst=BURST, jobs_max=10)
 
 
-def refusal(limit: PollLimit, job: JobId = ONE, tenant: TenantId = DEFAULT_TENANT) -> TooMany:
+def expect_refusal(
+    limit: PollLimit, job: JobId = ONE, tenant: TenantId = DEFAULT_TENANT
+) -> TooMany:
     with pytest.raises(TooMany) as caught:
         limit.take(tenant, job)
     return caught.value
@@ -53,7 +55,7 @@ def spend(limit: PollLimit, job: JobId = ONE, tenant: TenantId = DEFAULT_TENANT)
 
 def test_a_burst_is_let_through_and_the_next_poll_is_told_to_wait_E49(limit: PollLimit) -> None:
     spend(limit)
-    assert refusal(limit).retry_after_s == 1
+    assert expect_refusal(limit).retry_after_s == 1
 
 
 @pytest.mark.parametrize("per_second", [0.3, 1.0, 3.0, 10.0, 70.0])
@@ -62,7 +64,7 @@ def test_rounding_takes_no_poll_from_a_burst(clock: Seconds, per_second: float) 
     for job in (ONE, TWO):
         for _ in range(20):
             limit.take(DEFAULT_TENANT, job)
-        refusal(limit, job)
+        expect_refusal(limit, job)
         clock.now += 0.1234567
 
 
@@ -71,13 +73,13 @@ def test_who_asks_at_the_pace_is_never_refused_E49(limit: PollLimit, clock: Seco
     for _ in range(100):
         clock.now += 0.5
         limit.take(DEFAULT_TENANT, ONE)
-    refusal(limit)
+    expect_refusal(limit)
 
 
 def test_refused_polls_make_nobody_wait_longer_E49(limit: PollLimit, clock: Seconds) -> None:
     spend(limit)
     for _ in range(1000):
-        refusal(limit)
+        expect_refusal(limit)
     clock.now += 0.5
     limit.take(DEFAULT_TENANT, ONE)
 
@@ -86,14 +88,14 @@ def test_after_a_rest_there_is_a_whole_burst_and_no_more(limit: PollLimit, clock
     spend(limit)
     clock.now += 3600
     spend(limit)
-    refusal(limit)
+    expect_refusal(limit)
 
 
 def test_the_wait_is_as_long_as_it_says(clock: Seconds) -> None:
     slow = PollLimit(clock, per_second=0.1, burst=1)
     slow.take(DEFAULT_TENANT, ONE)
     clock.now += 2.5
-    wait_s = refusal(slow).retry_after_s
+    wait_s = expect_refusal(slow).retry_after_s
     assert wait_s == 8
     clock.now += wait_s
     slow.take(DEFAULT_TENANT, ONE)
@@ -101,7 +103,7 @@ def test_the_wait_is_as_long_as_it_says(clock: Seconds) -> None:
 
 def test_one_jobs_polls_slow_no_other_job_and_no_other_tenant(limit: PollLimit) -> None:
     spend(limit)
-    refusal(limit)
+    expect_refusal(limit)
     spend(limit, TWO)
     spend(limit, ONE, ACME)
 
@@ -112,7 +114,7 @@ def test_what_is_remembered_is_bounded_and_what_was_used_last_is_kept(limit: Pol
         limit.take(DEFAULT_TENANT, JobId(f"{number:032x}"))
     assert len(limit) == 10
     spend(limit, ONE, ACME)  # forgotten: it may poll a little more than is fair
-    refusal(limit, ONE, ACME)
+    expect_refusal(limit, ONE, ACME)
 
 
 def test_a_job_that_is_not_polled_any_more_is_forgotten(limit: PollLimit, clock: Seconds) -> None:
