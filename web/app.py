@@ -14,7 +14,7 @@ from quart.typing import ResponseReturnValue
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from engine.errors import PenstockError
+from engine.errors import PenstockError, StartupError
 from engine.failure import leaves
 from web.fhir.capability import capability_blueprint
 from web.fhir.download import download_blueprint
@@ -127,6 +127,12 @@ def _add_frame(app: PenstockApp, services: Services) -> None:
     @app.errorhandler(PenstockError)
     async def refuse(error: PenstockError) -> Response:
         return error_response(error)
+
+    @app.errorhandler(StartupError)
+    async def refuse_store(error: StartupError) -> Response:
+        # A store that is opened while we run. Its message is for the operator: it names files.
+        log.error("store cannot be used", request=g.request_id, reason=str(error))
+        return failure_response()
 
     @app.errorhandler(HTTPException)
     async def refuse_early(error: HTTPException) -> Response:

@@ -8,7 +8,7 @@ import structlog
 import trio
 from quart import Blueprint, Response
 
-from engine.errors import PenstockError
+from engine.errors import PenstockError, StartupError
 from web.services import Services
 
 log = structlog.get_logger()
@@ -54,10 +54,20 @@ async def _trouble(services: Services) -> str:
 
 
 async def _check_stores(services: Services) -> None:
-    for tenant in (await services.ports.tenants.list())[:1]:
-        store = await services.ports.tenants.store(tenant.id)
-        await store.pins()
+    """One tenant stands for all, for they lie side by side; but not one whose own file is
+    damaged, as the others can be served."""
     await services.ports.export_jobs.list(None, limit=1)
+    damaged: StartupError | None = None
+    for tenant in await services.ports.tenants.list():
+        try:
+            store = await services.ports.tenants.store(tenant.id)
+            await store.pins()
+        except StartupError as error:
+            damaged = error
+        else:
+            return
+    if damaged is not None:
+        raise damaged
 
 
 def _answer(status: int, text: str) -> Response:

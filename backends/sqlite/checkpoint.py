@@ -14,7 +14,7 @@ import trio
 from backends.door import Door
 from backends.sqlite.connection import PAGE_BYTES, Tuning, open_connection, translating
 from backends.sqlite.gate import Gate
-from engine.errors import StoreUnavailable
+from engine.errors import StoreDamaged, StoreUnavailable
 from engine.limits import MIB
 
 STEP_BYTES = 16 * MIB  # of new WAL, for one checkpoint: pages written often are copied once
@@ -101,8 +101,10 @@ class Checkpointer:
             return await self._door.call(
                 self._copy, self._connection, interrupt=self._connection.interrupt
             )
-        except StoreUnavailable:
-            return False  # a full or failing disk: the WAL keeps all, and writers will be told
+        except (StoreUnavailable, StoreDamaged):
+            # A full or failing disk, or damage: the WAL keeps all, and whoever meets the
+            # same will be told. One tenant's file must not end the process.
+            return False
 
     def _copy(self, connection: apsw.Connection) -> bool:
         with translating(self._path):
