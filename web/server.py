@@ -42,6 +42,7 @@ class BoundedTCPServer(TCPServer):
     stream: trio.SocketStream  # type: ignore[assignment] # plain: a proxy in front does TLS
     send_seconds = 60.0
     _lingering: trio.CancelScope | None = None
+    _read_to_the_end = False
 
     async def run(self) -> None:
         """Serve until either side is done. A fault of one connection ends that one alone:
@@ -57,7 +58,7 @@ class BoundedTCPServer(TCPServer):
         elif isinstance(event, Closed):
             await self.protocol.handle(Closed())
             await self._start_lingering()
-        else:
+        elif not self._read_to_the_end:
             await super().protocol_send(event)
 
     async def _send_bounded(self, data: bytes) -> None:
@@ -102,6 +103,10 @@ class BoundedTCPServer(TCPServer):
         if self._lingering is not None:
             with self._lingering:
                 await self._discard()
+        # No request can follow, so nothing is waited for: the idle task would hold the socket
+        # of a client that has left for all of its time.
+        self._read_to_the_end = True
+        await self.idle_task.stop()
 
     async def _discard(self) -> None:
         discarded = 0
