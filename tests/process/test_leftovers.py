@@ -14,6 +14,7 @@ from tests.support.server import ServerProcess, running_server
 AT_ONCE = 4
 EXPORTS = CANCELS = 20
 THREADS_SLACK = 4  # a thread that waits for work is kept for some seconds
+CLOSE_SECONDS_MAX = 10  # an idle connection is kept for longer
 STORE_DESCRIPTORS_MAX = 40  # connections of a pool that fills as it is needed, each with its WAL
 
 
@@ -39,6 +40,15 @@ async def test_exports_and_cancels_leave_no_thread_no_descriptor_no_file_and_no_
         assert store.files() == {}
         assert set(temporary.iterdir()) == logs
         assert "Traceback" not in server.log_text()
+
+
+async def test_server_lets_go_of_a_client_that_left(tmp_path: Path) -> None:
+    async with running_server(tmp_path / "store") as server:
+        idle = sockets(server)
+        async with export_client(server.base_url) as client:
+            assert (await client.http.get(f"{server.root_url}/healthz")).status_code == 200
+            assert sockets(server) == idle + 1
+        await until(lambda: sockets(server) == idle, CLOSE_SECONDS_MAX)
 
 
 async def work(server: ServerProcess, *, exports: int, cancels: int) -> None:
@@ -75,7 +85,7 @@ async def at_rest(server: ServerProcess, store: StoreFolder, idle: int) -> Held:
     """What it has once nothing runs and nobody is connected."""
     await until(lambda: not (store.files() or store.pins() or store.leases()))
     await until(lambda: not open_files(server.pid, store.output))
-    await until(lambda: sockets(server) <= idle)
+    await until(lambda: sockets(server) <= idle, CLOSE_SECONDS_MAX)
     of_the_store = len(open_files(server.pid, store.folder / "tenants"))
     everything = len(descriptors(server.pid))
     return Held(threads(server.pid), everything - of_the_store, of_the_store)

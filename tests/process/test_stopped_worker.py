@@ -29,8 +29,7 @@ async def test_worker_that_stood_still_changes_nothing_when_it_goes_on(
         running_server(store.folder, SHORT_LEASES) as zombie,
         export_client(zombie.base_url) as zombies,
     ):
-        job = await zombies.kick_off()
-        await zombies.until_parts(job, 10)
+        job = await zombies.begun(parts=10)
         await stop_between_commits(zombie, store)
         recorded, files = store.parts(job), store.files(job)
         assert {part.token for part in recorded.values()} == {1}
@@ -38,7 +37,7 @@ async def test_worker_that_stood_still_changes_nothing_when_it_goes_on(
             running_server(store.folder, SHORT_LEASES) as heir,
             export_client(heir.base_url) as client,
         ):
-            await client.until_parts(job, len(recorded) + 5)
+            await until(lambda: len(store.parts(job)) > len(recorded))
             assert store.job(job).token == 2
             if wake == "after the end":
                 await client.manifest(job)

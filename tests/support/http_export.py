@@ -17,6 +17,7 @@ import trio
 
 WAIT_SECONDS_MAX = 60.0  # what takes longer hangs
 POLL_SECONDS = 0.01
+TRIES_MAX = 10
 KICK_OFF = {"Accept": "application/fhir+json", "Prefer": "respond-async"}
 FHIR_JSON = {"Content-Type": "application/fhir+json"}
 _PARTS = re.compile(r"(\d+) of (\d+) files")
@@ -88,11 +89,20 @@ class ExportClient:
                     return answer
                 await pause()
 
-    async def until_parts(self, job: str, wanted: int) -> int:
-        """Poll until so many files are there; how many are, which may be more."""
+    async def until_parts(self, job: str, wanted: int) -> bool:
+        """Poll until so many files are there, or more. False if the export has ended."""
         answer = await self.until(job, lambda answer: parts_done(answer) >= wanted)
-        assert answer.status_code == 202, f"too late: the export has ended\n{answer.text}"
-        return parts_done(answer)
+        return answer.status_code == 202
+
+    async def begun(self, *, parts: int) -> str:
+        """An export of which so many files are there and which goes on. One that was too
+        fast for us is deleted, and another one begun."""
+        for _ in range(TRIES_MAX):
+            job = await self.kick_off()
+            if await self.until_parts(job, parts):
+                return job
+            await self.delete_job(job)
+        raise AssertionError(f"no export could be met at {parts} files: all ended before")
 
     async def manifest(self, job: str) -> dict[str, Any]:
         """Poll until the export is complete."""
