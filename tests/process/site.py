@@ -122,17 +122,6 @@ class StoreFolder:
             yield
             control.execute("ROLLBACK")
 
-    def is_locked(self) -> bool:
-        """Whether somebody is in the middle of a write to control.db."""
-        with reading(self.folder / "control.db") as control:
-            control.set_busy_timeout(0)
-            try:
-                control.execute("BEGIN IMMEDIATE")
-            except apsw.BusyError:
-                return True
-            control.execute("ROLLBACK")
-        return False
-
 
 @contextmanager
 def reading(path: Path) -> Iterator[apsw.Connection]:
