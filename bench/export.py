@@ -74,7 +74,7 @@ class Exports:
             old.unlink()
         status = client.kick_off(self._http, self._server.base)
         # Few polls: on two cores they would be a part of what is measured.
-        manifest = client.wait(self._http, status, pause=0.2)
+        manifest = client.wait(self._http, status, pause=0.5)
         folder = self._root / "store" / "output"
         self.files = sorted(folder.glob(f"*/{client.job_of(status)}/*/*"))
         self.bytes = sum(entry["fileSize"] for entry in manifest["output"])
@@ -87,8 +87,9 @@ def sqlite3_program(root: Path) -> float:
     """The same rows by the sqlite3 program into a file, on a copy of the store's file."""
     copy = root / "copy.db"
     if not copy.exists():
-        with sqlite3.connect(tenant_file(root / "store")) as source:
-            source.execute("VACUUM INTO ?", (str(copy),))
+        # The server has the file open, and its WAL may hold the newest rows.
+        with sqlite3.connect(tenant_file(root / "store")) as source, sqlite3.connect(copy) as to:
+            source.backup(to)
     target = root / "sqlite3.ndjson"
     target.unlink(missing_ok=True)
     settle_disk()

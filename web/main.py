@@ -11,6 +11,7 @@ import click
 from engine.errors import BadRequest, PenstockError, StartupError
 from engine.failure import leaves
 from web.cli.options import Exit
+from web.memory import share_one_heap
 
 # Loaded when asked for: `penstock version` and shell completion need no web server.
 COMMANDS = {
@@ -51,6 +52,7 @@ def penstock() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit status."""
+    share_one_heap()
     try:
         status = _run(arguments)
         sys.stdout.flush()

