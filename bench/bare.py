@@ -21,7 +21,7 @@ import msgspec
 
 from backends.files.writeout import start_write_out
 from backends.sqlite.queries import load_queries
-from backends.sqlite.stream import BATCH_BYTES, BATCH_ROWS_MAX
+from backends.sqlite.stream import CHUNK_BYTES, CHUNK_ROWS_MAX
 from backends.sqlite.types import REPLACED
 from engine.model import Part
 
@@ -41,18 +41,21 @@ class Reader:
 
     def run(self) -> None:
         connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READONLY)
-        while True:
-            try:
-                part = self._parts.get_nowait()
-            except Empty:
-                break
-            self._read(connection, part)
-        self.batches.put(None)
-        connection.close()
+        connection.set_busy_timeout(10_000)
+        try:
+            while True:
+                try:
+                    part = self._parts.get_nowait()
+                except Empty:
+                    break
+                self._read(connection, part)
+        finally:
+            self.batches.put(None)
+            connection.close()
 
     def _read(self, connection: apsw.Connection, part: Part) -> None:
         rid, per_row = part.first, part.bytes_estimate / max(1, part.rows_estimate)
-        look = max(1, min(BATCH_ROWS_MAX, int(BATCH_BYTES / per_row)))
+        look = max(1, min(CHUNK_ROWS_MAX, int(CHUNK_BYTES / per_row)))
         while rid <= part.last:
             values = (rid, part.last, look, self._over)
             row: Any = connection.execute(LINES, values).fetchall()[0]
@@ -60,7 +63,7 @@ class Reader:
             if not rows:
                 return
             self.batches.put((part, lines))
-            look = max(1, min(BATCH_ROWS_MAX, int(BATCH_BYTES * rows / len(lines))))
+            look = max(1, min(CHUNK_ROWS_MAX, int(CHUNK_BYTES * rows / len(lines))))
             rid = last + 1
 
 

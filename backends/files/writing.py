@@ -7,7 +7,7 @@ the doors and decides what a cancel leaves.
 import enum
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import trio
@@ -22,6 +22,7 @@ from engine.errors import OutputUnavailable
 from engine.model import Batch, StoredFile
 
 WRITE_OUT_BYTES = 8 << 20  # started this often: a commit then waits for about one of these
+RUN_BYTES = 1 << 20  # hashed and written at a time
 WRITEV_CHUNKS_MAX = 1024  # IOV_MAX of Linux
 DISCARD_SECONDS_MAX = 10.0  # waiting for a free thread to clean up in
 
@@ -52,7 +53,8 @@ class PartFile:
     def write(self, chunks: Sequence[bytes]) -> None:
         """Append the chunks."""
         with output_trouble("writing a file"):
-            self._write_all(self._coder.code(chunks))
+            for run in _runs(chunks):  # written while it is still in the processor's cache
+                self._write_all(self._coder.code(run))
             if self._written - self._started >= WRITE_OUT_BYTES:
                 assert self._fd is not None
                 start_write_out(self._fd, self._started, self._written)
@@ -179,6 +181,16 @@ class FilesSink:
         if self._state is _State.BROKEN:
             raise OutputUnavailable("the file is incomplete, because a write failed before")
         self._state = _State.BROKEN
+
+
+def _runs(chunks: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """The chunks in runs of at least RUN_BYTES, so that a lone newline costs no write."""
+    first = size = 0
+    for number, chunk in enumerate(chunks, start=1):
+        size += len(chunk)
+        if size >= RUN_BYTES or number == len(chunks):
+            yield chunks[first:number]
+            first, size = number, 0
 
 
 def _after(chunks: Sequence[bytes | memoryview], taken: int) -> list[bytes | memoryview]:
