@@ -11,7 +11,7 @@ import click
 from engine.errors import BadRequest, PenstockError, StartupError
 from engine.failure import leaves
 from web.cli.options import Exit
-from web.memory import share_one_heap
+from web.runtime import set_up_runtime
 
 # Loaded when asked for: `penstock version` and shell completion need no web server.
 COMMANDS = {
@@ -52,7 +52,7 @@ def penstock() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit status."""
-    share_one_heap()
+    set_up_runtime()
     try:
         status = _run(arguments)
         sys.stdout.flush()
