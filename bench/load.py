@@ -8,7 +8,7 @@ from typing import Any
 from bench.measure import settle_disk, spread, timed
 from bench.process import command
 
-ROUNDS = 3
+ROUNDS = 2
 
 
 def measure(root: Path, data: Path, *, rounds: int = ROUNDS) -> dict[str, Any]:

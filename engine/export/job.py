@@ -16,7 +16,7 @@ from engine.errors import (
     Transient,
 )
 from engine.export.planner import make_plan
-from engine.export.producer import BATCHES_WAITING_MAX, Producer
+from engine.export.producer import BATCHES_WAITING_MAX, BatchSender, Producer
 from engine.export.settle import INTERNAL_ERROR, Settlement
 from engine.export.writer import Writer
 from engine.failure import decisive
@@ -104,7 +104,7 @@ class ExportRun:
         )
         self._log.info("export begins", parts=len(plan), missing=len(missing))
         async with trio.open_nursery() as nursery:
-            # Twice as many as may stream: the others make their parts durable meanwhile.
+            # Twice as many as may read: the others make their parts durable meanwhile.
             for _ in range(min(2 * self._limits.lanes_per_job, len(missing))):
                 nursery.start_soon(self._lane, store, view.job, missing, recorded)
         await self._verify_pin(store, view.job)
@@ -143,9 +143,14 @@ class ExportRun:
             moved=self._moved,
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(producer.run, send)
-            return await writer.run(receive, written=self._streams.release)
+            nursery.start_soon(self._produce, producer, send)
+            return await writer.run(receive)
         raise AssertionError("a part is recorded, or its failure propagates")
+
+    async def _produce(self, producer: Producer, batches: BatchSender) -> None:
+        """Read a part to its end; then the next one may be read, while this is written."""
+        await producer.run(batches)
+        self._streams.release()
 
     async def _verify_pin(self, store: TenantStore, job: ExportJob) -> None:
         """The snapshot is still pinned, so it was while the parts were made: a pin that was

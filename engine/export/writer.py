@@ -44,9 +44,8 @@ class Writer:
         self._rows = 0
         self._bytes = 0
 
-    async def run(self, batches: BatchReceiver, *, written: Callable[[], None]) -> FinalizedPart:
-        """Write, finalize, record. Raises PartIncomplete, OutputFull, LeaseLost. Calls
-        `written` once all bytes are handed to the output store and nothing more is read.
+    async def run(self, batches: BatchReceiver) -> FinalizedPart:
+        """Write, finalize, record. Raises PartIncomplete, OutputFull, LeaseLost.
 
         Whenever it ends without a record, nothing is visible. A finished file may lie
         there then; only the store knows whether it is recorded, so the job asks it later.
@@ -54,7 +53,7 @@ class Writer:
         # Not `async with`, for the producer's reason: no checkpoint may come between an error
         # and the nursery that must hear of it.
         with batches:
-            file = await self._write(batches, written)
+            file = await self._write(batches)
         part = FinalizedPart(
             number=self._part.number,
             kind=self._part.kind,
@@ -67,22 +66,18 @@ class Writer:
         await self._work.record_part(self._lease, part)
         return part
 
-    async def _write(
-        self, batches: BatchReceiver, written: Callable[[], None]
-    ) -> StoredFile | None:
+    async def _write(self, batches: BatchReceiver) -> StoredFile | None:
         """The finished file; None, and no file was ever opened, if there are no rows."""
         message = await self._next(batches)
         while isinstance(message, Batch) and message.size_bytes == 0:
             message = await self._next(batches)
         if isinstance(message, PartEnd):
-            written()
             return None
         async with self._outputs.open_part(self._key) as sink:
             while isinstance(message, Batch):
                 await sink.append(message)
                 self._moved()
                 message = await self._next(batches)
-            written()
             file = await sink.finalize()
         assert file.bytes == self._bytes, "the output store lost or added bytes"
         return file
