@@ -13,6 +13,7 @@ cancelled, who meets the cancel at the next checkpoint.
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Generic, NoReturn, Protocol, TypeVar, TypeVarTuple, cast
 
 import outcome
@@ -20,8 +21,9 @@ import trio
 
 from engine.errors import PenstockError, Transient
 
-# Measured on two cores at full speed: the 99th percentile of a status poll fell to a third.
-THREAD_NICENESS = 10
+# Of threads that move bytes in bulk, beside those that somebody waits for. Measured on two
+# cores at full speed: the 99th percentile of a status poll fell to a third.
+BULK_NICENESS = 10
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -51,8 +53,9 @@ class Door(Protocol):
 class ThreadDoor:
     """Runs calls in threads, as many at once as the limiter has places."""
 
-    def __init__(self, limiter: trio.CapacityLimiter) -> None:
+    def __init__(self, limiter: trio.CapacityLimiter, *, bulk: bool = False) -> None:
         self._limiter = limiter
+        self._niceness = os.getpriority(os.PRIO_PROCESS, 0) + (BULK_NICENESS if bulk else 0)
 
     async def call(
         self,
@@ -64,19 +67,19 @@ class ThreadDoor:
         passage: _Passage[T] = _Passage(self._limiter, interrupt)
         await self._limiter.acquire_on_behalf_of(passage)
         try:
-            trio.lowlevel.start_thread_soon(lambda: _yielding(function, *args), passage.deliver)
+            trio.lowlevel.start_thread_soon(partial(self._run, function, *args), passage.deliver)
         except BaseException:  # no thread could be started
             self._limiter.release_on_behalf_of(passage)
             raise
         return cast("T", await trio.lowlevel.wait_task_rescheduled(passage.abort))
 
-
-def _yielding(function: Callable[[*Ts], T], *args: *Ts) -> T:
-    """In the thread: run after the loop, whose answers and hand-overs take microseconds and
-    would wait for milliseconds behind threads that are busy. (On Linux, who = 0 is a thread.)"""
-    with suppress(OSError):  # it is lower already, and may not be raised
-        os.setpriority(os.PRIO_PROCESS, 0, THREAD_NICENESS)
-    return function(*args)
+    def _run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """In the thread. Threads are used again for any work, so each call sets its own
+        priority; where a raise is not allowed to this user, they stay where they were. (On
+        Linux, who = 0 is the calling thread.)"""
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, self._niceness)
+        return function(*args)
 
 
 class InlineDoor:

@@ -5,12 +5,11 @@ Its time is the one that the job store recorded, from the accepted job to the fi
 plan, queries, SHA-256, fsync, renames and every commit are in it.
 """
 
+import os
 import shutil
 import sqlite3
 import subprocess
-import threading
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx
@@ -32,6 +31,7 @@ def measure(root: Path, *, rounds: int = ROUNDS, on_disk: bool) -> dict[str, Any
         runs = {
             "penstock": warm.run,
             "sqlite3": lambda: sqlite3_program(root),
+            "sqlite3 with SHA-256": lambda: sqlite3_program_hashed(root),
             "copy": lambda: plain_copy(warm.files, root / "copy"),
             "bare": lambda: export_bare(root / "store", root / "bare"),
         }
@@ -49,6 +49,9 @@ def measure(root: Path, *, rounds: int = ROUNDS, on_disk: bool) -> dict[str, Any
         "penstock_mb_per_s": megabytes / spread(seconds["penstock"])["median"],
         "penstock_resources_per_s": warm.resources / spread(seconds["penstock"])["median"],
         "sqlite3_over_penstock": ratios(seconds["sqlite3"], seconds["penstock"]),
+        "sqlite3_hashed_over_penstock": ratios(
+            seconds["sqlite3 with SHA-256"], seconds["penstock"]
+        ),
         "copy_over_penstock": ratios(seconds["copy"], seconds["penstock"]),
         "penstock_over_bare": ratios(seconds["penstock"], seconds["bare"]),
         "gzip_over_plain": ratios(seconds["penstock gzip"], seconds["penstock"]),
@@ -85,50 +88,54 @@ class Exports:
 
 def sqlite3_program(root: Path) -> float:
     """The same rows by the sqlite3 program into a file, on a copy of the store's file."""
+    words = _sqlite3_words(root)
+    target = root / "sqlite3.ndjson"
+    target.unlink(missing_ok=True)
+    settle_disk()
+    with timed() as watch, target.open("wb") as out:
+        subprocess.run(words, stdout=out, check=True)
+    return watch.seconds
+
+
+def _sqlite3_words(root: Path) -> list[str]:
     copy = root / "copy.db"
     if not copy.exists():
         # The server has the file open, and its WAL may hold the newest rows.
         with sqlite3.connect(tenant_file(root / "store")) as source, sqlite3.connect(copy) as to:
             source.backup(to)
-    target = root / "sqlite3.ndjson"
-    target.unlink(missing_ok=True)
-    settle_disk()
     with sqlite3.connect(copy) as db:
         (seq,) = db.execute("SELECT seq FROM meta").fetchone()
     query = (
         "SELECT body FROM version WHERE rid BETWEEN 1 AND 9223372036854775807 "
         f"AND sup > {(1 << 61) + seq} AND NOT flags & 1"
     )
+    return ["sqlite3", "-readonly", str(copy), query]
+
+
+def sqlite3_program_hashed(root: Path) -> float:
+    """As sqlite3_program, with the SHA-256 that an export's file has too."""
+    target = root / "sqlite3.ndjson"
+    target.unlink(missing_ok=True)
+    settle_disk()
     with timed() as watch, target.open("wb") as out:
-        subprocess.run(["sqlite3", "-readonly", str(copy), query], stdout=out, check=True)
+        rows = subprocess.Popen(_sqlite3_words(root), stdout=subprocess.PIPE)
+        both = subprocess.Popen(["tee", str(target)], stdin=rows.stdout, stdout=subprocess.PIPE)
+        subprocess.run(["sha256sum"], stdin=both.stdout, stdout=subprocess.DEVNULL, check=True)
+        assert rows.wait() == both.wait() == 0
+        os.fsync(out.fileno())
     return watch.seconds
 
 
 def plain_copy(files: list[Path], target: Path) -> float:
-    """A plain copy of the same files, each with fsync, two at a time."""
+    """A plain copy of the same files, one after the other, each with fsync."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     settle_disk()
-    todo: SimpleQueue[Path] = SimpleQueue()
-    for path in files:
-        todo.put(path)
-
-    def copy_files() -> None:
-        while True:
-            try:
-                path = todo.get_nowait()
-            except Empty:
-                return
+    with timed() as watch:
+        for path in files:
             subprocess.run(
                 ["dd", f"if={path}", f"of={target / path.name}", "bs=1M", "conv=fsync"],
                 check=True,
                 stderr=subprocess.DEVNULL,
             )
-
-    with timed() as watch:
-        threads = [threading.Thread(target=copy_files) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
     return watch.seconds

@@ -46,6 +46,13 @@ MUST_REACH = [
         unit="times its speed",
     ),
     Bound(
+        "export over the sqlite3 program piped through tee and sha256sum, in memory",
+        "export_memory",
+        lambda r: r["export_memory"]["sqlite3_hashed_over_penstock"]["median"],
+        at_least=1.0,
+        unit="times its speed (for comparison: the same work)",
+    ),
+    Bound(
         "export over a plain copy with fsync, on disk",
         "export_disk",
         lambda r: r["export_disk"]["copy_over_penstock"]["median"],

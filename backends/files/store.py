@@ -49,7 +49,7 @@ class FilesDoors:
     def threads(cls) -> Self:
         """What production uses."""
         return cls(
-            writers=ThreadDoor(trio.CapacityLimiter(WRITERS_MAX)),
+            writers=ThreadDoor(trio.CapacityLimiter(WRITERS_MAX), bulk=True),
             readers=ThreadDoor(trio.CapacityLimiter(READERS_MAX)),
             upkeep=ThreadDoor(trio.CapacityLimiter(UPKEEP_MAX)),
         )

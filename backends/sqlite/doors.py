@@ -24,11 +24,12 @@ def thread_doors(
     *, reads_max: int = 8, scans_max: int = 8, writes_max: int = 8, upkeep_max: int = 4
 ) -> Doors:
     """For production. Made inside a run of trio."""
-    read, scan, write, upkeep = (
-        ThreadDoor(trio.CapacityLimiter(places))
-        for places in (reads_max, scans_max, writes_max, upkeep_max)
+    return Doors(
+        read=ThreadDoor(trio.CapacityLimiter(reads_max)),
+        scan=ThreadDoor(trio.CapacityLimiter(scans_max), bulk=True),
+        write=ThreadDoor(trio.CapacityLimiter(writes_max)),
+        upkeep=ThreadDoor(trio.CapacityLimiter(upkeep_max), bulk=True),
     )
-    return Doors(read=read, scan=scan, write=write, upkeep=upkeep)
 
 
 def inline_doors() -> Doors:

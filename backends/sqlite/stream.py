@@ -21,7 +21,7 @@ from engine.model import Batch, ExportRequest, Part, PartEnd, Snapshot
 
 _SQL: Final = load_queries("bulk")
 
-BATCH_BYTES = 8 * MIB  # aimed at: every way to a thread and back costs, so many chunks go at once
+BATCH_BYTES = 4 * MIB  # aimed at: every way to a thread and back costs, so many chunks go at once
 CHUNK_BYTES = MIB  # of one statement: 1 MiB fits the processor's cache; 4 took a fifth longer
 CHUNK_BYTES_MAX = 2 * MIB  # of a measured one
 STATEMENT_BYTES_MAX = 3 * MIB  # SQLite refuses to build more
