@@ -106,7 +106,7 @@ async def test_very_long_lines_among_short_ones_come_whole(store: TenantStore):
         async with store.stream(part, EVERYTHING, snapshot) as stream:
             while isinstance(message := await stream.read(), Batch):
                 sizes.append(message.size_bytes)
-    assert max(sizes) < 12 << 20  # a batch is bounded, whatever a line is
+    assert max(sizes) < 8 << 20  # a batch is bounded, whatever a line is
     exported = await export(store, snapshot)
     assert exported == {"Patient": ndjson(body(one, 1, START_MS) for one in batch)}
 
