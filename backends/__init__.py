@@ -13,9 +13,18 @@ from pathlib import Path
 import msgspec
 
 from backends.clock import StoreClock, SystemStoreClock
+from engine.clock import Clock, Entropy
 from engine.errors import SettingInvalid
 from engine.model import WorkerId
-from engine.ports import ExportJobs, ExportUpkeep, ExportWork, Leases, Tenants
+from engine.ports import (
+    ExportJobs,
+    ExportUpkeep,
+    ExportWork,
+    Leases,
+    OutputStore,
+    Ports,
+    Tenants,
+)
 
 TENANT_KEY_BYTES = 8
 STORE_ID_BYTES = 16
@@ -39,6 +48,19 @@ class Backend:
     export_leases: Leases
     export_work: ExportWork
     export_upkeep: ExportUpkeep
+
+    def ports(self, outputs: OutputStore, *, clock: Clock, entropy: Entropy) -> Ports:
+        """All that an engine is given: this backend with an output store, a clock and chance."""
+        return Ports(
+            tenants=self.tenants,
+            export_jobs=self.export_jobs,
+            export_leases=self.export_leases,
+            export_work=self.export_work,
+            export_upkeep=self.export_upkeep,
+            outputs=outputs,
+            clock=clock,
+            entropy=entropy,
+        )
 
 
 def random_tenant_key() -> str:

@@ -60,13 +60,4 @@ async def compose(settings: Settings, *, worker: WorkerId | None = None) -> Asyn
     ):
         for tenant in settings.tenants:
             await backend.tenants.ensure(TenantId(tenant))
-        yield Ports(
-            tenants=backend.tenants,
-            export_jobs=backend.export_jobs,
-            export_leases=backend.export_leases,
-            export_work=backend.export_work,
-            export_upkeep=backend.export_upkeep,
-            outputs=outputs,
-            clock=SystemClock(),
-            entropy=SystemEntropy(),
-        )
+        yield backend.ports(outputs, clock=SystemClock(), entropy=SystemEntropy())

@@ -5,8 +5,7 @@ from typing import Final
 import apsw
 
 SEQ_BITS = 40  # of a rid; 10^12 versions per store
-CURRENT = 1 << 62  # `sup` of a version that is current
-REPLACED = 1 << 61  # plus the seq of its successor: `sup` of one that is not
+REPLACED = 1 << 61  # plus the seq of its successor: `sup` of a version that is not current (2^62)
 
 DELETED: Final = 1  # bit of `flags`
 

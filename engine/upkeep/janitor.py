@@ -60,12 +60,10 @@ class Janitor:
                 await upkeep.purged(job.id)
                 log.info("files removed", job=job.id)
 
-    async def _close_pin(self, tenant: str, job: JobId) -> None:
-        for known in await self._ports.tenants.list():
-            if known.id == tenant:
-                with sparing_the_others(known.id):
-                    store = await self._ports.tenants.store(known.id)
-                    await store.close_snapshot(job)
+    async def _close_pin(self, tenant: TenantId, job: JobId) -> None:
+        with sparing_the_others(tenant):
+            store = await self._ports.tenants.store(tenant)
+            await store.close_snapshot(job)
 
     async def _remove_stray_files(self) -> None:
         for tenant, job in await self._ports.outputs.jobs():

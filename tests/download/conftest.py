@@ -10,7 +10,6 @@ import trio
 from backends.files import open_files
 from backends.memory import MemoryWorld, open_memory
 from engine.limits import EngineLimits
-from engine.ports import Ports
 from tests.download.site import GRACE_SECONDS, WORKER, Site
 from tests.support.clocks import VirtualClock
 from tests.support.entropy import SeededEntropy
@@ -36,16 +35,7 @@ async def site(coding: str, tmp_path: Path) -> AsyncIterator[Site]:
         open_files(tmp_path / "output", coding=coding, free_bytes_min=0) as outputs,
         httpx.AsyncClient(verify=False, trust_env=False) as client,
     ):
-        ports = Ports(
-            tenants=backend.tenants,
-            export_jobs=backend.export_jobs,
-            export_leases=backend.export_leases,
-            export_work=backend.export_work,
-            export_upkeep=backend.export_upkeep,
-            outputs=outputs,
-            clock=clock,
-            entropy=entropy,
-        )
+        ports = backend.ports(outputs, clock=clock, entropy=entropy)
         services = Services(
             ports=ports,
             limits=EngineLimits(),

@@ -25,7 +25,7 @@ from backends.memory import MemoryWorld, open_memory
 from backends.memory.state import JobRow, StoreState
 from engine.errors import PenstockError
 from engine.model import ExportStatus, WorkerId
-from engine.ports import Ports, TenantStore
+from engine.ports import TenantStore
 from engine.tenant import TenantId
 from engine.upkeep.janitor import Janitor
 from tests.simulation.bugs import BUGS
@@ -298,15 +298,8 @@ class Simulation:
         async with open_memory(self.world, worker=WorkerId("last")) as backend:
             self.observer.watch_process(backend.process)
             worker = Worker(self, "last")
-            ports = Ports(
-                tenants=backend.tenants,
-                export_jobs=backend.export_jobs,
-                export_leases=backend.export_leases,
-                export_work=backend.export_work,
-                export_upkeep=backend.export_upkeep,
-                outputs=backend.outputs,
-                clock=SimClock(worker, 0.0, 0.0),
-                entropy=worker.entropy,
+            ports = backend.ports(
+                backend.outputs, clock=SimClock(worker, 0.0, 0.0), entropy=worker.entropy
             )
             for _ in range(2):
                 await Janitor(ports, limits).round()

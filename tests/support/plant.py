@@ -6,7 +6,7 @@ both go by virtual time.
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -140,16 +140,7 @@ class Plant:
                 assert (statistics.open_sinks, statistics.open_readers) == (0, 0)
 
     def _ports(self, backend: backends.Backend, outputs: object) -> Ports:
-        return Ports(
-            tenants=backend.tenants,
-            export_jobs=backend.export_jobs,
-            export_leases=backend.export_leases,
-            export_work=backend.export_work,
-            export_upkeep=backend.export_upkeep,
-            outputs=outputs,
-            clock=self.clock,
-            entropy=self.entropy,
-        )
+        return backend.ports(outputs, clock=self.clock, entropy=self.entropy)
 
     @asynccontextmanager
     async def engine(
@@ -170,6 +161,3 @@ def with_limits(**changes: float) -> EngineLimits:
     import msgspec
 
     return msgspec.structs.replace(LIMITS, **changes)
-
-
-__all__ = ["KINDS", "LIMITS", "Engine", "Plant", "replace", "with_limits"]

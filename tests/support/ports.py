@@ -91,13 +91,8 @@ def _ports(
     clock: Clock | None,
     entropy: Entropy | None,
 ) -> Ports:
-    return Ports(
-        tenants=backend.tenants,
-        export_jobs=backend.export_jobs,
-        export_leases=backend.export_leases,
-        export_work=backend.export_work,
-        export_upkeep=backend.export_upkeep,
-        outputs=outputs,
+    return backend.ports(
+        outputs,
         clock=VirtualClock() if clock is None else clock,
         entropy=SeededEntropy() if entropy is None else entropy,
     )

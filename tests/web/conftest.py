@@ -10,7 +10,6 @@ import pytest
 from backends.memory import MemoryWorld, open_memory
 from engine.limits import EngineLimits
 from engine.messages import Command
-from engine.ports import Ports
 from tests.support.clocks import VirtualClock
 from tests.support.entropy import SeededEntropy
 from tests.web.site import BASE, TENANTS, WORKER, Site
@@ -31,16 +30,7 @@ async def site(settings: Settings) -> AsyncIterator[Site]:
     async with open_memory(world, worker=WORKER) as backend:
         for tenant in TENANTS:
             await backend.tenants.ensure(tenant)
-        ports = Ports(
-            tenants=backend.tenants,
-            export_jobs=backend.export_jobs,
-            export_leases=backend.export_leases,
-            export_work=backend.export_work,
-            export_upkeep=backend.export_upkeep,
-            outputs=backend.outputs,
-            clock=clock,
-            entropy=entropy,
-        )
+        ports = backend.ports(backend.outputs, clock=clock, entropy=entropy)
         commands: list[Command] = []
         flags = {"ready": True}
         services = Services(
