@@ -10,6 +10,7 @@ from typing import NewType
 import msgspec
 
 from engine.errors import IssueCode
+from engine.fhir.search.rows import Rows
 from engine.tenant import TenantId, TenantKey
 
 JobId = NewType("JobId", str)
@@ -253,6 +254,8 @@ class Prepared(msgspec.Struct, frozen=True):
     id: str
     head: bytes
     tail: bytes
+    rows: Rows | None = None  # its index rows, if they were made ahead
+    generation: int = 0  # of the search definitions that `rows` were made with
 
     def body(self, version: int, instant: str) -> bytes:
         """The line to be stored, without newline."""
@@ -282,6 +285,22 @@ class Written(msgspec.Struct, frozen=True):
 
     version: Version
     created: bool  # there was no live version before
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a search, of one state of the store."""
+
+    matches: tuple[Version, ...]
+    included: tuple[Version, ...] = ()  # each once, and none that is a match of this page
+    position: bytes = b""  # where the next page begins, to be given back as it is; empty: no more
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a history, newest first, deletions included."""
+
+    versions: tuple[Version, ...]
+    position: int = 0  # the next page's; 0: no more
+    total: int  # of all pages
 
 
 class Ingested(msgspec.Struct, frozen=True):

@@ -4,12 +4,14 @@ Small, one per role. A method that is cancelled has either happened or not
 happened, and says which where that matters. Every method is a checkpoint.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from engine.clock import Clock, Entropy
+from engine.fhir.search.definitions import SearchDefinitions
+from engine.fhir.search.tree import Query
 from engine.model import (
     Batch,
     ExportJob,
@@ -17,6 +19,8 @@ from engine.model import (
     ExportView,
     FileKind,
     FinalizedPart,
+    Found,
+    History,
     Ingested,
     Issue,
     JobId,
@@ -38,6 +42,8 @@ from engine.model import (
 )
 from engine.tenant import Tenant, TenantId, TenantKey
 
+T = TypeVar("T")
+
 # Resources: one object per tenant, so that no call can name another tenant's data.
 
 
@@ -50,6 +56,21 @@ class ResourceReader(Protocol):
 
     async def vread(self, type: str, id: str, version: int) -> Version | None:
         """That version, a deletion included. None if there is none."""
+        ...
+
+    async def history(
+        self,
+        type: str | None = None,
+        id: str | None = None,
+        *,
+        since_ms: int | None = None,
+        at_ms: tuple[int, int] | None = None,
+        position: int = 0,
+        limit: int,
+    ) -> History:
+        """Versions of one resource, one type or all, newest first. `since_ms`: written at or
+        after; `at_ms`: current at some time of this range, its end excluded. No page shows what
+        was written after the first one was read."""
         ...
 
     async def statistics(self) -> StoreStatistics: ...
@@ -70,6 +91,58 @@ class ResourceWriter(Protocol):
     async def delete(self, type: str, id: str, *, if_match: int | None = None) -> Version | None:
         """The tombstone, a new one or the one there was. None if there never was a resource.
         Raises VersionMismatch."""
+        ...
+
+
+class WriteSession(Protocol):
+    """The store inside one atomic change: it sees what the change has done so far. Its methods
+    are async because some backends wait; code that uses it waits for nothing else."""
+
+    async def read(self, type: str, id: str) -> Version | None:
+        """As ResourceReader.read."""
+        ...
+
+    async def find(self, query: Query, *, limit: int) -> Sequence[Version]:
+        """Up to `limit` live matches, in the query's order; includes are not followed."""
+        ...
+
+    async def put(self, resource: Prepared) -> Written:
+        """Make it the current version, whatever was there."""
+        ...
+
+    async def delete(self, type: str, id: str) -> Version | None:
+        """The tombstone, a new one or the one there was. None if there never was a resource."""
+        ...
+
+
+class Transactions(Protocol):
+    """Changes of several resources, or such as depend on what is there."""
+
+    async def transact(
+        self, work: Callable[[WriteSession], Awaitable[T]], *, size_bytes: int = 0
+    ) -> T:
+        """Run `work` alone in the store, commit, and return its result; durable then. What it
+        raises undoes all of it. It may run more than once, so it must change nothing else.
+        Cancelled: done wholly or not at all."""
+        ...
+
+
+class ResourceSearch(Protocol):
+    """Finds live resources by the index."""
+
+    async def search_definitions(self) -> SearchDefinitions:
+        """What can be searched for at this tenant now, its own SearchParameters included."""
+        ...
+
+    async def search(self, query: Query, *, limit: int, position: bytes = b"") -> Found:
+        """One page of at most `limit` matches, and what they include. Over all pages, what did
+        not change since the first one was read comes exactly once, what changed and still
+        matches at least once. Cancelled: the query is stopped. Raises BadParameter for a
+        position that no page of this query gave."""
+        ...
+
+    async def count(self, query: Query) -> int:
+        """How many match, exactly."""
         ...
 
 
@@ -122,7 +195,9 @@ class BulkWriter(Protocol):
         ...
 
 
-class TenantStore(ResourceReader, ResourceWriter, BulkReader, BulkWriter, Protocol):
+class TenantStore(
+    ResourceReader, ResourceWriter, Transactions, ResourceSearch, BulkReader, BulkWriter, Protocol
+):
     """All that one tenant's store does."""
 
 

@@ -1,0 +1,1 @@
+"""What FHIR itself defines: element model, search parameters, compartments. Data, read once."""
