@@ -43,14 +43,14 @@ class Modifier(enum.StrEnum):
 # Values.
 
 
-class Token(msgspec.Struct, frozen=True, tag=True):
+class Token(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`system|code`. None: that side was not given; "" for the system: there must be none."""
 
     system: str | None
     code: str | None
 
 
-class TypedIdentifier(msgspec.Struct, frozen=True, tag=True):
+class TypedIdentifier(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`:of-type`: `system|code|value` of one Identifier."""
 
     system: str
@@ -58,13 +58,13 @@ class TypedIdentifier(msgspec.Struct, frozen=True, tag=True):
     value: str
 
 
-class Text(msgspec.Struct, frozen=True, tag=True):
+class Text(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """Of a string or uri parameter, as given."""
 
     text: str
 
 
-class Instant(msgspec.Struct, frozen=True, tag=True):
+class Instant(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """A date as the half-open range [lo_ms, hi_ms) of its precision. `ap` is widened already."""
 
     prefix: Prefix
@@ -72,7 +72,7 @@ class Instant(msgspec.Struct, frozen=True, tag=True):
     hi_ms: int
 
 
-class Number(msgspec.Struct, frozen=True, tag=True):
+class Number(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """A number and the half-open range [lo, hi) that its written precision implies."""
 
     prefix: Prefix
@@ -81,7 +81,7 @@ class Number(msgspec.Struct, frozen=True, tag=True):
     hi: float
 
 
-class Quantity(msgspec.Struct, frozen=True, tag=True):
+class Quantity(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """A number with a unit. `system` None and `unit` None: any; `system` None: `unit` is a unit
     or a code; `system` "": there is no system."""
 
@@ -90,7 +90,7 @@ class Quantity(msgspec.Struct, frozen=True, tag=True):
     unit: str | None
 
 
-class Reference(msgspec.Struct, frozen=True, tag=True):
+class Reference(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """A reference. Local: `id` with the types it may have, `version` if one was named. Else an
     absolute `url`, or a canonical one with `version` after its `|`."""
 
@@ -100,7 +100,7 @@ class Reference(msgspec.Struct, frozen=True, tag=True):
     url: str = ""
 
 
-class Composite(msgspec.Struct, frozen=True, tag=True):
+class Composite(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """One value for each component of a composite parameter."""
 
     parts: "tuple[Value, ...]"
@@ -136,7 +136,7 @@ class Parameter(msgspec.Struct, frozen=True):
 # Criteria.
 
 
-class Compare(msgspec.Struct, frozen=True, tag=True):
+class Compare(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """Some value of the parameter is one of these. With NOT: none of its values is one of
     these, and a resource without a value matches."""
 
@@ -145,21 +145,21 @@ class Compare(msgspec.Struct, frozen=True, tag=True):
     modifier: Modifier = Modifier.NONE
 
 
-class Missing(msgspec.Struct, frozen=True, tag=True):
+class Missing(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`:missing`."""
 
     parameter: Parameter
     missing: bool
 
 
-class ReferenceIdentifier(msgspec.Struct, frozen=True, tag=True):
+class ReferenceIdentifier(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`:identifier`: the reference's own identifier element is one of these."""
 
     parameter: Parameter
     values: tuple[Token, ...]
 
 
-class Chain(msgspec.Struct, frozen=True, tag=True):
+class Chain(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """The parameter points to a live resource that matches one of these criteria, each with the
     type it applies to."""
 
@@ -167,14 +167,14 @@ class Chain(msgspec.Struct, frozen=True, tag=True):
     targets: "tuple[tuple[str, Criterion], ...]"
 
 
-class Has(msgspec.Struct, frozen=True, tag=True):
+class Has(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """A resource of type `parameter.type` that matches points here by this parameter."""
 
     parameter: Parameter
     criterion: "Criterion"
 
 
-class Compartment(msgspec.Struct, frozen=True, tag=True):
+class Compartment(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """One of these reference parameters points to Type/id; or it is that resource itself."""
 
     type: str
@@ -183,26 +183,26 @@ class Compartment(msgspec.Struct, frozen=True, tag=True):
     itself: bool = False
 
 
-class Listed(msgspec.Struct, frozen=True, tag=True):
+class Listed(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`_list`: an entry of the List of this id points here."""
 
     id: str
 
 
-class Ids(msgspec.Struct, frozen=True, tag=True):
+class Ids(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`_id`."""
 
     ids: tuple[str, ...]
     negated: bool = False
 
 
-class Updated(msgspec.Struct, frozen=True, tag=True):
+class Updated(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`_lastUpdated`; one of these."""
 
     values: tuple[Instant, ...]
 
 
-class Nothing(msgspec.Struct, frozen=True, tag=True):
+class Nothing(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """Matches no resource: a chain to a type that cannot be there, an unknown code system."""
 
 
