@@ -15,7 +15,7 @@ class SearchKind(enum.StrEnum):
     NUMBER = "number"
     DATE = "date"
     STRING = "string"
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 -- no password
     REFERENCE = "reference"
     COMPOSITE = "composite"
     QUANTITY = "quantity"
@@ -62,7 +62,9 @@ class Element(msgspec.Struct, frozen=True, array_like=True):
     max: int | None  # None: any number
     choice: bool = False  # named value[x]: in JSON the name is followed by the type's
     summary: bool = False  # isSummary
-    codes: tuple[str, ...] = ()  # allowed by a required binding, if they are known
+    # Allowed by a required binding, if they are known: codes of a code, `system|code` of a Coding
+    # or CodeableConcept.
+    codes: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()  # types a Reference may point to; empty: any
 
     @property
@@ -78,6 +80,7 @@ class TypeModel(msgspec.Struct, frozen=True, array_like=True):
     kind: TypeKind
     elements: tuple[Element, ...]  # inherited ones first, in order of definition
     pattern: str = ""  # of a primitive: regular expression of its JSON text
+    abstract: bool = False  # there are no instances: Resource, Element
 
 
 class Definitions(msgspec.Struct, frozen=True):
