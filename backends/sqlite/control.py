@@ -1,9 +1,10 @@
-"""control.db: three connections, each behind a door of its own.
+"""control.db: four connections, each behind a door of its own.
 
 A call through a door is a whole transaction, and a door lets one through at a time, so
 transactions of one connection never interleave. Renewals have a connection and a door to
 themselves: they queue behind no other work, and wait only for the file's own lock, which
-every transaction here holds for milliseconds.
+every transaction here holds for milliseconds. Glances are made in the loop's own thread: a
+poll that needs no other thread does not wait for a processor behind an export.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -40,6 +41,9 @@ CLOSE_SECONDS_MAX = 10  # bound of the shield around closing a connection
 # renewals happens for a long time.
 WRITER: Final = Tuning(autocheckpoint_pages=1000)
 RENEWER: Final = Tuning(autocheckpoint_pages=8000)
+
+# A reader waits for nobody in WAL mode but while a crashed process's WAL is recovered.
+GLANCER: Final = Tuning(read_only=True, busy_ms=0)
 
 SQL: Final = load_queries("control")
 
@@ -118,7 +122,7 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """An open control.db. `writes`, `renewals` and `reads` never wait for one another here."""
+    """An open control.db. Its sessions never wait for one another here."""
 
     worker: WorkerId
     clock: StoreClock
@@ -126,7 +130,15 @@ class Control:
     writes: Session
     renewals: Session
     reads: Session
+    glances: Session
     changes: "Changes"
+
+    async def glance(self, body: Callable[[apsw.Connection, *Ts], T], *args: *Ts) -> T:
+        """Read a few rows by their keys, here and now if the file answers at once."""
+        try:
+            return await self.glances.read(body, *args)
+        except StoreUnavailable:
+            return await self.reads.read(body, *args)
 
     def lease_times(self, seconds: float) -> dict[str, Any]:
         """What a statement that gives a lease of so many seconds needs to know."""
@@ -174,6 +186,7 @@ async def open_control(
         _open_session(path, WRITER, worker, "writes", inline=inline) as writes,
         _open_session(path, RENEWER, worker, "renewals", inline=inline) as renewals,
         _open_session(path, READER, worker, "reads", inline=inline) as reads,
+        _open_session(path, GLANCER, worker, "glances", inline=True) as glances,
     ):
         with _starting(path):
             await reads.read(_check_pages, path)
@@ -185,6 +198,7 @@ async def open_control(
             writes=writes,
             renewals=renewals,
             reads=reads,
+            glances=glances,
             changes=Changes(),
         )
 

@@ -45,7 +45,7 @@ class SqliteExportJobs:
 
     async def get(self, tenant: TenantId, job: JobId) -> ExportJob:
         """See ExportJobs.get."""
-        return await self._control.reads.read(_get, tenant, job)
+        return await self._control.glance(_get, tenant, job)
 
     async def list(self, tenant: TenantId | None, *, limit: int = 100) -> Sequence[ExportJob]:
         """See ExportJobs.list."""
@@ -59,7 +59,7 @@ class SqliteExportJobs:
         self, tenant: TenantId, job: JobId, kind: FileKind, type: str, index: int
     ) -> FinalizedPart:
         """See ExportJobs.part."""
-        return await self._control.reads.read(_file, tenant, job, kind, type, index)
+        return await self._control.glance(_file, tenant, job, kind, type, index)
 
     async def cancel(self, tenant: TenantId, job: JobId) -> ExportJob:
         """See ExportJobs.cancel."""

@@ -35,7 +35,7 @@ class SqliteExportLeases:
 
     async def check(self, lease: Lease) -> None:
         """See Leases.check."""
-        await self._control.reads.read(_check, lease)
+        await self._control.glance(_check, lease)
 
     async def release(self, lease: Lease, *, delay_s: float = 0.0, reason: str = "") -> None:
         """See Leases.release."""

@@ -38,7 +38,7 @@ class SqliteTenants:
 
     async def get(self, tenant: TenantId) -> Tenant:
         """See Tenants.get."""
-        return await self._control.reads.read(tenant_of, tenant)
+        return await self._control.glance(tenant_of, tenant)
 
     async def ensure(self, tenant: TenantId) -> Tenant:
         """See Tenants.ensure."""
