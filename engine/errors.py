@@ -17,6 +17,7 @@ IssueCode = Literal[
     "processing",
     "not-supported",
     "duplicate",
+    "multiple-matches",
     "not-found",
     "deleted",
     "too-long",
@@ -83,6 +84,18 @@ class Conflict(PenstockError):
 
 class VersionMismatch(Conflict):
     """If-Match named another version than the current one."""
+
+
+class MultipleMatches(PenstockError):
+    """Criteria that may match one resource, or so many, match more."""
+
+    code: ClassVar[IssueCode] = "multiple-matches"
+
+
+class DeadlinePassed(PenstockError):
+    """A query took longer than it may, and was stopped."""
+
+    code: ClassVar[IssueCode] = "timeout"
 
 
 class TooMany(PenstockError):

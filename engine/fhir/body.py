@@ -24,6 +24,7 @@ from engine.fhir.ids import (
     is_type,
     member_label,
 )
+from engine.instant import format_instant
 from engine.model import Prepared
 
 DEPTH_MAX = 64  # containers within each other; the deepest R4 example has 15
@@ -73,6 +74,40 @@ def prepare(
         resource = _Object(text, "the resource")
     head, tail = _split_at_version(resource, keep_source)
     return Prepared(type, id, head, tail)
+
+
+def prepare_new(raw: bytes, *, type: str, id: str, bytes_max: int) -> Prepared:
+    """Check a resource that is to be created: its own id, if it has one, gives way to `id`.
+
+    Raises ResourceInvalid, ResourceTooLarge.
+    """
+    if not has_id(raw):
+        return prepare(raw, type=type, id=id, bytes_max=bytes_max)
+    prepare(raw, type=type, bytes_max=bytes_max)  # finds members that come twice, before they go
+    members = _members.decode(raw)
+    kept = [
+        msgspec.json.encode(name) + b":" + bytes(value)
+        for name, value in members.items()
+        if name != "id"
+    ]
+    return prepare(b"{%b}" % b",".join(kept), type=type, id=id, bytes_max=bytes_max)
+
+
+def has_id(raw: bytes) -> bool:
+    """Whether a body has an id. False for what is no JSON object, as `prepare` will say."""
+    try:
+        return "id" in _members.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def with_id(resource: Prepared, id: str) -> Prepared:
+    """The same resource under another id. Its index rows have to be made again."""
+    body = resource.body(1, format_instant(0))
+    text = _Object(body, "the resource")
+    start, stop = text.value_start("id"), text.value_end("id")
+    changed = b'%b"%b"%b' % (body[:start], id.encode(), body[stop:])
+    return prepare(changed, type=resource.type, id=id, bytes_max=len(changed))
 
 
 class _Object:
