@@ -8,16 +8,18 @@ import difflib
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from engine.errors import BadRequest, SettingInvalid
 from engine.limits import MIB, EngineLimits
-from engine.tenant import DEFAULT_TENANT, parse_tenant_id
+from engine.tenant import DEFAULT_TENANT, TenantId, parse_tenant_id
 
 ENV_PREFIX = "PENSTOCK_"
 CONFIG_ENV = "PENSTOCK_CONFIG"
@@ -30,6 +32,9 @@ _ZERO_ALLOWED = frozenset({"min_job_age_seconds", "engine.drain_seconds"})
 _TCP = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/]+):(?P<port>\d{1,5})")
 
 
+Validation = Literal["structure", "off"]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that an operator decides. Checked by `load_settings`."""
 
@@ -39,11 +44,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = ""  # what clients see; empty: made from the first address
     tenants: tuple[str, ...] = (DEFAULT_TENANT,)  # created if they are new
     resource_bytes_max: int = 16 * MIB  # of one resource, one NDJSON line
-    request_bytes_max: int = 17 * MIB  # of one request body
+    request_bytes_max: int = 64 * MIB  # of one request body
     output_coding: Literal["", "gzip"] = ""  # of export files at rest
     min_job_age_seconds: float = 0.5  # the first status poll waits until a job is this old
     polls_per_second: float = 10.0  # of one export's status, in the long run
     polls_burst: int = 20  # and so many at once
+    validation: Validation = "structure"  # of what is written over REST
+    tenant_validation: tuple[str, ...] = ()  # tenant=off, where it differs
+    zone: str = "UTC"  # of dates in searches and resources that name none
+    tenant_zones: tuple[str, ...] = ()  # tenant=Europe/Berlin, where it differs
+    page_count: int = 20  # entries of a page, if _count does not say
+    page_count_max: int = 1000  # a larger _count gets so many
+    search_seconds: float = 30.0  # a query that takes longer is stopped
+    conditional_delete_max: int = 100  # resources; 1: only a single match is deleted
     send_seconds: float = 60.0  # a client that takes no bytes for this long is cut off
     body_seconds: float = 60.0  # a client that sends no bytes of its body likewise
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -60,6 +73,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingInvalid("base_url", "must be given if the first address is not host:port")
         return f"http://{self.bind[0]}/fhir"
 
+    def validation_of(self, tenant: TenantId) -> Validation:
+        """How strictly what this tenant is sent is looked at."""
+        own = self._own("tenant_validation", tenant, self.validation)
+        return "off" if own == "off" else "structure"
+
+    def zone_of(self, tenant: TenantId) -> tzinfo:
+        """The zone of this tenant's dates without one."""
+        return find_zone(self._own("tenant_zones", tenant, self.zone))
+
+    def _own(self, name: str, tenant: TenantId, otherwise: str) -> str:
+        """A tenant's own value in a list of tenant=value, else that of all."""
+        return dict(_pairs(getattr(self, name))).get(tenant, otherwise)
+
+    def _check_tenant_settings(self) -> None:
+        for name, allowed in (
+            ("tenant_validation", lambda value: value in get_args(Validation)),
+            ("tenant_zones", _is_zone),
+        ):
+            for tenant, value in _pairs(getattr(self, name)):
+                _check_tenants((tenant,), name)
+                if not allowed(value):
+                    raise SettingInvalid(name, f"'{tenant}={value}' has a value it cannot have")
+        if not _is_zone(self.zone):
+            raise SettingInvalid("zone", "must be a zone such as Europe/Berlin, or UTC")
+
     def check(self) -> None:
         """Raise SettingInvalid for the first setting that cannot be used."""
         for name, value in flatten(self):
@@ -70,8 +108,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _check_tenants(self.tenants)
         if ":" not in self.store:
             raise SettingInvalid("store", "must be a URL such as sqlite:./data")
-        if self.request_bytes_max <= self.resource_bytes_max:
-            raise SettingInvalid("request_bytes_max", "must be more than resource_bytes_max")
+        if self.request_bytes_max < self.resource_bytes_max:
+            raise SettingInvalid("request_bytes_max", "must not be less than resource_bytes_max")
+        if self.page_count > self.page_count_max:
+            raise SettingInvalid("page_count", "must not be more than page_count_max")
+        self._check_tenant_settings()
         _check_engine(self.engine)
         _ = self.effective_base_url
 
@@ -243,14 +284,39 @@ def _check_bind(bind: tuple[str, ...]) -> None:
             raise SettingInvalid("bind", f"'{address}' is not host:port, unix:path or fd://number")
 
 
-def _check_tenants(tenants: tuple[str, ...]) -> None:
+def _check_tenants(tenants: tuple[str, ...], setting: str = "tenants") -> None:
     if not tenants:
-        raise SettingInvalid("tenants", "must name at least one tenant")
+        raise SettingInvalid(setting, "must name at least one tenant")
     for tenant in tenants:
         try:
             parse_tenant_id(tenant)
         except BadRequest as error:
-            raise SettingInvalid("tenants", f"'{tenant}': {error}") from None
+            raise SettingInvalid(setting, f"'{tenant}': {error}") from None
+
+
+def _pairs(items: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Items of the form name=value."""
+    for item in items:
+        name, _, value = item.partition("=")
+        yield name.strip(), value.strip()
+
+
+def find_zone(name: str) -> tzinfo:
+    """A time zone by its name. Raises ValueError."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, OSError):
+        raise ValueError(name) from None
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        find_zone(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_engine(engine: EngineLimits) -> None:
