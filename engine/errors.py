@@ -64,6 +64,21 @@ class NotSupported(BadRequest):
     code: ClassVar[IssueCode] = "not-supported"
 
 
+class UnknownParameter(NotSupported):
+    """There is no such search parameter here. A lenient search warns, and goes on without it."""
+
+
+class WithoutEffect(BadParameter):
+    """A parameter that asks for nothing. A lenient search warns, and goes on without it."""
+
+
+class TooCostly(BadRequest):
+    """A query that asks for more than one search may: it names more values, types or steps than
+    the limit that the message tells."""
+
+    code: ClassVar[IssueCode] = "too-costly"
+
+
 class NotFound(PenstockError):
     """There is no such thing for this tenant; also what another tenant's things look like."""
 

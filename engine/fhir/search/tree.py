@@ -73,7 +73,8 @@ class Instant(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
 
 
 class Number(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
-    """A number and the half-open range [lo, hi) that its written precision implies."""
+    """A number and the half-open range [lo, hi) that its written precision implies; with `ap`,
+    of all that is within 10 % of it."""
 
     prefix: Prefix
     value: float
@@ -138,11 +139,17 @@ class Parameter(msgspec.Struct, frozen=True):
 
 class Compare(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """Some value of the parameter is one of these. With NOT: none of its values is one of
-    these, and a resource without a value matches."""
+    these, and a resource without a value matches.
+
+    BELOW on a reference: it points to one of these, or to a live resource from which one of
+    these is reached by steps along `hierarchy`, such as `Location.partof`. ABOVE: to one of these
+    or to what they reach.
+    """
 
     parameter: Parameter
     values: tuple[Value, ...]
     modifier: Modifier = Modifier.NONE
+    hierarchy: tuple[Parameter, ...] = ()  # each points to resources of its own type
 
 
 class Missing(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
@@ -193,7 +200,7 @@ class Ids(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
     """`_id`."""
 
     ids: tuple[str, ...]
-    negated: bool = False
+    negated: bool = False  # none of these; without any ids: every resource
 
 
 class Updated(msgspec.Struct, frozen=True, tag=True, tag_field="node"):
