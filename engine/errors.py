@@ -107,6 +107,12 @@ class MultipleMatches(PenstockError):
     code: ClassVar[IssueCode] = "multiple-matches"
 
 
+class PatchFailed(PenstockError):
+    """A patch that is sound does not fit the resource: a test failed, or a path leads nowhere."""
+
+    code: ClassVar[IssueCode] = "processing"
+
+
 class DeadlinePassed(PenstockError):
     """A query took longer than it may, and was stopped."""
 
