@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from backends.clock import StoreClock, SystemStoreClock
+from backends.definitions import ReleaseMakers, SearchSettings
 from engine.clock import Clock, Entropy
 from engine.errors import SettingInvalid
 from engine.model import WorkerId
@@ -28,6 +29,7 @@ from engine.ports import (
 
 TENANT_KEY_BYTES = 8
 STORE_ID_BYTES = 16
+DEFAULT_SEARCH = SearchSettings()
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +84,13 @@ async def open(
     inline: bool = False,
     new_key: Callable[[], str] = random_tenant_key,
     new_id: Callable[[], str] = random_store_id,
+    search: SearchSettings = DEFAULT_SEARCH,
 ) -> AsyncIterator[Backend]:
     """Open the backend that `url` names, for a worker of this id, and close it after.
 
     `inline` makes blocking calls in the loop's own thread, for virtual time. `new_key` and
-    `new_id` name new tenants' outputs and stores. Raises SettingInvalid, SchemaTooNew,
-    StoreDamaged, StartupError.
+    `new_id` name new tenants' outputs and stores; `search` is what search needs to know.
+    Raises SettingInvalid, SchemaTooNew, StoreDamaged, StartupError.
     """
     scheme, _, path = url.partition(":")
     clock = SystemStoreClock() if clock is None else clock
@@ -103,15 +106,17 @@ async def open(
                 inline=inline,
                 new_key=new_key,
                 new_id=new_id,
+                makers=ReleaseMakers(search),
             ) as backend:
                 yield backend
         case "memory" if not path:
             from backends.memory.backend import open_memory
             from backends.memory.state import MemoryWorld
 
-            async with open_memory(
-                MemoryWorld(clock=clock, new_key=new_key, new_id=new_id), worker=worker
-            ) as backend:
+            world = MemoryWorld(
+                clock=clock, new_key=new_key, new_id=new_id, makers=ReleaseMakers(search)
+            )
+            async with open_memory(world, worker=worker) as backend:
                 yield backend
         case _:
             raise SettingInvalid(

@@ -176,6 +176,12 @@ class StoreUnavailable(Transient):
     """The resource or job store did not answer, or is busy."""
 
 
+class NotIndexed(Transient):
+    """The search index does not hold yet what a query looks at."""
+
+    code: ClassVar[IssueCode] = "incomplete"
+
+
 class JobStalled(Transient):
     """A job made no progress for so long that its worker gave it back."""
 

@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 import trio
 
 from backends.clock import StoreClock
+from backends.definitions import MakerOf, ReleaseMakers, SearchSettings
 from engine.errors import StoreUnavailable
 from engine.model import (
     ExportRequest,
@@ -142,6 +143,7 @@ class MemoryWorld:
     new_key: Callable[[], str]  # of tenants
     new_id: Callable[[], str] = random_store_id
     batch_rows: Callable[[], int] = lambda: 100  # of the next batch of a stream; 0 is allowed
+    makers: MakerOf = field(default_factory=lambda: ReleaseMakers(SearchSettings()))
     piece_bytes_max: int = 1 << 20  # a longer line comes in several batches
     files_bytes_max: int | None = None  # the disk is full beyond this
     tenants: dict[TenantId, TenantRow] = field(default_factory=dict)

@@ -7,27 +7,28 @@ workers/ID.lock   held by each live worker
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import trio
 
 from backends import Backend, Capabilities
 from backends.clock import StoreClock
+from backends.definitions import MakerOf
 from backends.door import Door
 from backends.sqlite.control import CLOSE_SECONDS_MAX, Control, make_door, open_control
 from backends.sqlite.doors import inline_doors, thread_doors
 from backends.sqlite.jobs import SqliteExportJobs
 from backends.sqlite.leases import SqliteExportLeases
-from backends.sqlite.tenant_store import open_tenant_store
+from backends.sqlite.tenant_store import SqliteTenantStore, open_tenant_store
 from backends.sqlite.tenants import open_tenants
 from backends.sqlite.upkeep import SqliteExportUpkeep
 from backends.sqlite.work import SqliteExportWork
 from backends.sqlite.workers import WorkerLocks
 from engine.errors import SettingInvalid
 from engine.model import WorkerId
+from engine.tenant import TenantId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,7 @@ async def open_sqlite(
     inline: bool,
     new_key: Callable[[], str],
     new_id: Callable[[], str],
+    makers: MakerOf,
 ) -> AsyncIterator[SqliteBackend]:
     """Open a data directory, made if it is new.
 
@@ -57,12 +59,13 @@ async def open_sqlite(
     door = make_door(inline=inline)
     await door.call(_make_folders, folder)
     locks = WorkerLocks(folder / "workers", worker)
-    open_store = partial(
-        open_tenant_store,
-        clock=clock,
-        doors=inline_doors() if inline else thread_doors(),
-        new_id=new_id,
-    )
+    doors = inline_doors() if inline else thread_doors()
+
+    def open_store(path: Path, tenant: TenantId) -> AbstractAsyncContextManager[SqliteTenantStore]:
+        return open_tenant_store(
+            path, clock=clock, doors=doors, new_id=new_id, maker=makers(tenant)
+        )
+
     async with (
         _alive(locks, door),
         open_control(

@@ -6,15 +6,21 @@ blob, and SQL cuts it up and puts version and time in.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import msgspec
 
+from backends.definitions import SEARCH_PARAMETER
+from backends.sqlite.index import Postings, collect, insert, insert_batch, replace_rows
+from backends.sqlite.live import rows_ahead
 from backends.sqlite.opened import OpenedFile
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
 from backends.sqlite.types import ensure_type
+from engine.fhir.search.definitions import SearchDefinitions
+from engine.fhir.search.keys import Keys
+from engine.fhir.search.rows import Rows
 from engine.instant import format_instant
 from engine.limits import MIB
 from engine.model import Ingested, Prepared
@@ -27,11 +33,15 @@ EXTENT_BYTES_MIN = MIB // 4
 
 
 class Round(msgspec.Struct, frozen=True):
-    """Resources of which no two have the same type and id."""
+    """Resources of which no two have the same type and id, run by run of a type."""
 
-    rows: int
+    resources: tuple[Prepared, ...]
     blob: bytes  # heads and tails, one after the other
     types: dict[str, bytes]  # JSON for `stage_type` by the type's name
+    targets: tuple[int, ...]  # hashes by which references mean them
+    generation: int  # of the definitions that the index rows were made by
+    index: tuple[Rows, ...]
+    postings: Postings  # the same in key order
 
 
 class Ingest:
@@ -41,7 +51,10 @@ class Ingest:
 
     async def ingest(self, resources: Sequence[Prepared]) -> Ingested:
         """See engine.ports.BulkWriter. Cancelled: wholly done or not at all."""
-        rounds = await self._file.doors.read.call(prepare_rounds, resources)
+        definitions = self._file.definitions
+        rounds = await self._file.doors.read.call(
+            lambda: prepare_rounds(resources, definitions.newest, definitions.keys)
+        )
         size_bytes = sum(len(round.blob) for round in rounds)
         return await self._file.writer.apply(
             lambda transaction: ingest_rounds(transaction, rounds), size_bytes=size_bytes
@@ -53,7 +66,9 @@ def create_staging(connection: apsw.Connection) -> None:
     connection.execute(_SQL["create_staging"])
 
 
-def prepare_rounds(resources: Sequence[Prepared]) -> tuple[Round, ...]:
+def prepare_rounds(
+    resources: Sequence[Prepared], definitions: SearchDefinitions, keys: Keys
+) -> tuple[Round, ...]:
     """Split before an id that comes again, so that all is written in order."""
     rounds: list[list[Prepared]] = [[]]
     seen: set[tuple[str, str]] = set()
@@ -64,7 +79,7 @@ def prepare_rounds(resources: Sequence[Prepared]) -> tuple[Round, ...]:
             seen.clear()
         seen.add(key)
         rounds[-1].append(resource)
-    return tuple(map(_prepare_round, rounds))
+    return tuple(_prepare_round(round, definitions, keys) for round in rounds)
 
 
 def ingest_rounds(transaction: WriteTransaction, rounds: Sequence[Round]) -> Ingested:
@@ -80,24 +95,44 @@ def ingest_rounds(transaction: WriteTransaction, rounds: Sequence[Round]) -> Ing
     return total
 
 
-def _prepare_round(resources: Sequence[Prepared]) -> Round:
-    pieces: list[bytes] = []
-    lines: dict[str, list[str]] = {}
-    position = 1
+def _prepare_round(
+    resources: Sequence[Prepared], definitions: SearchDefinitions, keys: Keys
+) -> Round:
+    runs: dict[str, list[Prepared]] = {}
     for resource in resources:
-        head, tail = resource.head, resource.tail
-        pieces += (head, tail)
-        line = f"{position:010d}{len(head):08d}{len(tail):08d}{resource.id}"
-        lines.setdefault(resource.type, []).append(line)
-        position += len(head) + len(tail)
-    types = {name: msgspec.json.encode(rows) for name, rows in lines.items()}
-    return Round(len(resources), b"".join(pieces), types)
+        runs.setdefault(resource.type, []).append(resource)
+    pieces: list[bytes] = []
+    types: dict[str, bytes] = {}
+    position = 1
+    for name, run in runs.items():
+        lines = []
+        for resource in run:
+            head, tail = resource.head, resource.tail
+            pieces += (head, tail)
+            lines.append(f"{position:010d}{len(head):08d}{len(tail):08d}{resource.id}")
+            position += len(head) + len(tail)
+        types[name] = msgspec.json.encode(lines)
+    in_order = tuple(resource for run in runs.values() for resource in run)
+    index = tuple(rows_ahead(resource, definitions) for resource in in_order)
+    return Round(
+        resources=in_order,
+        blob=b"".join(pieces),
+        types=types,
+        targets=tuple(keys.target(resource.type, resource.id) for resource in in_order),
+        generation=definitions.generation,
+        index=index,
+        postings=collect(index),
+    )
 
 
 def _ingest_round(transaction: WriteTransaction, round: Round) -> Ingested:
     connection = transaction.connection
+    if round.generation != transaction.definitions.generation:
+        round = _extract_again(round, transaction.definitions)
     _stage(transaction, round)
-    if connection.execute("SELECT count(prev) FROM temp.stage").get:
+    known = connection.execute("SELECT count(prev) FROM temp.stage").get
+    if known:
+        connection.execute(_SQL["find_resources"])
         connection.execute(_SQL["compare"], (round.blob,))
     created, updated, unchanged = connection.execute(_SQL["outcome"]).get
     if created or updated:
@@ -105,6 +140,12 @@ def _ingest_round(transaction: WriteTransaction, round: Round) -> Ingested:
             connection.execute(_SQL["close_ranks"], (transaction.seq,))
         transaction.take_seq(created + updated)
         _write(transaction, round)
+        if known:
+            _index_written(transaction, round)
+        else:
+            _index_new(transaction, round)
+        if SEARCH_PARAMETER in round.types:
+            transaction.redefine()
     return Ingested(created, updated, unchanged)
 
 
@@ -117,7 +158,7 @@ def _stage(transaction: WriteTransaction, round: Round) -> None:
         type_id = ensure_type(connection, name)
         connection.execute(_SQL["stage_type"], (type_id, seq, lines.decode()))
         seq += connection.changes()
-    assert seq == transaction.seq + round.rows
+    assert seq == transaction.seq + len(round.resources)
 
 
 def _write(transaction: WriteTransaction, round: Round) -> None:
@@ -128,3 +169,53 @@ def _write(transaction: WriteTransaction, round: Round) -> None:
     connection.execute(_SQL["supersede"])
     connection.execute(_SQL["count_live"])
     connection.execute(_SQL["insert_extents"], (upd_ms, EXTENT_ROWS_MIN, EXTENT_BYTES_MIN))
+
+
+def _index_new(transaction: WriteTransaction, round: Round) -> None:
+    """Nothing of the round was there before: each resource's number is its version's."""
+    rows: Any = transaction.connection.execute(_SQL["written_rids"]).fetchall()
+    res = [rid for (rid,) in rows]
+    _insert_live(transaction, round, [(place, rid, rid) for place, rid in enumerate(res)])
+    insert_batch(transaction.connection, transaction.known, round.postings, res)
+
+
+def _index_written(transaction: WriteTransaction, round: Round) -> None:
+    """Some were there: of those that were live the difference is written, each for itself."""
+    connection, definitions = transaction.connection, transaction.definitions
+    rows: Any = connection.execute(_SQL["written"]).fetchall()
+    live: list[tuple[int, int, int]] = []
+    res = [0] * len(rows)
+    for place, (rid, same, number, indexed, old_body) in enumerate(rows):
+        if same:
+            continue
+        live.append((place, number, rid))
+        if indexed is None:
+            res[place] = number
+            continue
+        old = definitions.rows(round.resources[place].type, old_body)
+        replace_rows(
+            connection, transaction.known, number, old, round.index[place],
+            complete=indexed == definitions.generation,
+        )  # fmt: skip
+    _insert_live(transaction, round, live)
+    insert_batch(connection, transaction.known, round.postings, res)
+
+
+def _insert_live(
+    transaction: WriteTransaction, round: Round, written: list[tuple[int, int, int]]
+) -> None:
+    """Of these places: number of the resource, rid of its version."""
+    values = [
+        value
+        for place, res, rid in written
+        for value in (res, rid, round.targets[place], round.generation)
+    ]
+    insert(transaction.connection, "live", values)
+
+
+def _extract_again(round: Round, definitions: SearchDefinitions) -> Round:
+    """They have changed since the round was prepared."""
+    index = tuple(rows_ahead(resource, definitions) for resource in round.resources)
+    return msgspec.structs.replace(
+        round, generation=definitions.generation, index=index, postings=collect(index)
+    )

@@ -1,11 +1,21 @@
 """What the sides of one tenant's store share."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import apsw
+
 from backends.clock import StoreClock
+from backends.sqlite.definitions import TenantDefinitions
 from backends.sqlite.doors import Doors
 from backends.sqlite.readers import Readers
 from backends.sqlite.writer import Writer
+from engine.fhir.search.definitions import SearchDefinitions
+from engine.fhir.search.tree import Query
+from engine.model import Version
+
+# Up to so many live matches of a query, on a connection that may be the writer's.
+Find = Callable[[apsw.Connection, Query, SearchDefinitions, int], Sequence[Version]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,3 +28,5 @@ class OpenedFile:
     points: Readers  # for single reads
     scans: Readers  # for plans and streams; bounded in what a statement may build
     writer: Writer
+    definitions: TenantDefinitions
+    find: Find  # for searches inside a change

@@ -3,24 +3,24 @@
 from typing import Any, Final
 
 import apsw
-import msgspec
 
+from backends.sqlite.live import (
+    AHEAD_BYTES_MIN,
+    Ahead,
+    Current,
+    delete,
+    find_current,
+    look_ahead,
+    put,
+)
 from backends.sqlite.opened import OpenedFile
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
-from backends.sqlite.types import DELETED, SEQ_BITS, ensure_type
+from backends.sqlite.types import DELETED
 from engine.errors import Conflict, VersionMismatch
-from engine.instant import format_instant
 from engine.model import Prepared, StoreStatistics, Version, Written
 
 _SQL: Final = load_queries("resources")
-
-
-class _Found(msgspec.Struct, frozen=True):
-    """A version, and where it lies."""
-
-    version: Version
-    rid: int
 
 
 class Resources:
@@ -30,13 +30,11 @@ class Resources:
 
     async def read(self, type: str, id: str) -> Version | None:
         """See engine.ports.ResourceReader."""
-        found = await self._file.points.call(_current, type, id)
-        return None if found is None else found.version
+        return await self._file.points.call(_current, type, id)
 
     async def vread(self, type: str, id: str, version: int) -> Version | None:
         """See engine.ports.ResourceReader."""
-        found = await self._file.points.call(_numbered, type, id, version)
-        return None if found is None else found.version
+        return await self._file.points.call(_numbered, type, id, version)
 
     async def statistics(self) -> StoreStatistics:
         """See engine.ports.ResourceReader."""
@@ -44,14 +42,17 @@ class Resources:
 
     async def create(self, resource: Prepared) -> Written:
         """See engine.ports.ResourceWriter."""
+        ahead = await self._look_ahead(resource)
         return await self._file.writer.apply(
-            lambda transaction: _create(transaction, resource), size_bytes=resource.size_bytes
+            lambda transaction: _create(transaction, resource, ahead),
+            size_bytes=resource.size_bytes,
         )
 
     async def update(self, resource: Prepared, *, if_match: int | None = None) -> Written:
         """See engine.ports.ResourceWriter."""
+        ahead = await self._look_ahead(resource)
         return await self._file.writer.apply(
-            lambda transaction: _update(transaction, resource, if_match),
+            lambda transaction: _update(transaction, resource, if_match, ahead),
             size_bytes=resource.size_bytes,
         )
 
@@ -61,26 +62,37 @@ class Resources:
             lambda transaction: _delete(transaction, type, id, if_match)
         )
 
+    async def _look_ahead(self, resource: Prepared) -> Ahead | None:
+        """Of a large body only: of a small one it costs less than another thread."""
+        if resource.size_bytes < AHEAD_BYTES_MIN:
+            return None
+        definitions = self._file.definitions
+        return await self._file.points.call(
+            lambda connection: look_ahead(connection, resource, definitions.current(connection))
+        )
+
 
 # Reads, in the door's thread.
 
 
-def _current(connection: apsw.Connection, type: str, id: str) -> _Found | None:
+def _current(connection: apsw.Connection, type: str, id: str) -> Version | None:
     return _find(connection, "current", type, id)
 
 
-def _numbered(connection: apsw.Connection, type: str, id: str, version: int) -> _Found | None:
+def _numbered(connection: apsw.Connection, type: str, id: str, version: int) -> Version | None:
     if version >= 1 << 63:  # more than SQLite can hold, so there is none
         return None
     return _find(connection, "numbered", type, id, version)
 
 
-def _find(connection: apsw.Connection, query: str, type: str, id: str, *more: int) -> _Found | None:
+def _find(
+    connection: apsw.Connection, query: str, type: str, id: str, *more: int
+) -> Version | None:
     rows: list[Any] = connection.execute(_SQL[query], (type, id, *more)).fetchall()
     if not rows:
         return None
-    ver, upd_ms, flags, body, rid = rows[0]
-    return _Found(Version(type, id, ver, upd_ms, None if flags & DELETED else body), rid)
+    ver, upd_ms, flags, body = rows[0]
+    return Version(type, id, ver, upd_ms, None if flags & DELETED else body)
 
 
 def _statistics(connection: apsw.Connection) -> StoreStatistics:
@@ -100,65 +112,30 @@ def _statistics(connection: apsw.Connection) -> StoreStatistics:
 # Writes, inside the writer's transaction.
 
 
-def _create(transaction: WriteTransaction, resource: Prepared) -> Written:
-    current = _current(transaction.connection, resource.type, resource.id)
-    if _live(current) is not None:
+def _create(transaction: WriteTransaction, resource: Prepared, ahead: Ahead | None) -> Written:
+    current = find_current(transaction.connection, resource.type, resource.id)
+    if current is not None and current.live is not None:
         raise Conflict("there is a resource with this id already")
-    return _put(transaction, resource, current)
+    return put(transaction, resource, current, ahead)
 
 
-def _update(transaction: WriteTransaction, resource: Prepared, if_match: int | None) -> Written:
-    current = _current(transaction.connection, resource.type, resource.id)
+def _update(
+    transaction: WriteTransaction, resource: Prepared, if_match: int | None, ahead: Ahead | None
+) -> Written:
+    current = find_current(transaction.connection, resource.type, resource.id)
     _require_match(current, if_match)
-    return _put(transaction, resource, current)
+    return put(transaction, resource, current, ahead)
 
 
 def _delete(
     transaction: WriteTransaction, type: str, id: str, if_match: int | None
 ) -> Version | None:
-    current = _current(transaction.connection, type, id)
+    current = find_current(transaction.connection, type, id)
     _require_match(current, if_match)
-    if current is None or current.version.deleted:
-        return None if current is None else current.version
-    tombstone = Version(type, id, current.version.version + 1, transaction.stamp(), None)
-    _append(transaction, tombstone, current)
-    return tombstone
+    return delete(transaction, type, id, current)
 
 
-def _live(current: _Found | None) -> Version | None:
-    return None if current is None or current.version.deleted else current.version
-
-
-def _require_match(current: _Found | None, if_match: int | None) -> None:
-    live = _live(current)
+def _require_match(current: Current | None, if_match: int | None) -> None:
+    live = None if current is None else current.live
     if if_match is not None and (live is None or live.version != if_match):
         raise VersionMismatch("the resource has another version than If-Match names")
-
-
-def _put(transaction: WriteTransaction, resource: Prepared, current: _Found | None) -> Written:
-    number = 1 if current is None else current.version.version + 1
-    upd_ms = transaction.stamp()
-    body = resource.body(number, format_instant(upd_ms))
-    version = Version(resource.type, resource.id, number, upd_ms, body)
-    _append(transaction, version, current)
-    return Written(version, created=_live(current) is None)
-
-
-def _append(transaction: WriteTransaction, version: Version, current: _Found | None) -> None:
-    """Make it the current version, and the one before a replaced one."""
-    connection = transaction.connection
-    type_id = ensure_type(connection, version.type)
-    seq = transaction.take_seq(1)
-    rid = type_id << SEQ_BITS | seq
-    prev = None if current is None else current.rid
-    flags = DELETED if version.deleted else 0
-    connection.execute(
-        _SQL["insert_version"],
-        (rid, version.id, version.version, version.updated_ms, prev, flags, version.body),
-    )
-    connection.execute(_SQL["insert_index"], (type_id, version.id, version.version, rid))
-    if prev is not None:
-        connection.execute(_SQL["supersede"], (prev, seq))
-    change = (not version.deleted) - (_live(current) is not None)
-    if change:
-        connection.execute(_SQL["count_live"], (type_id, change))

@@ -4,32 +4,50 @@ Several processes may have the same file open. Each has a writer of its own; the
 lock puts their transactions in order.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from secrets import token_bytes
 
+import apsw
 import trio
 
 from backends.clock import StoreClock
+from backends.definitions import DefinitionsMaker
 from backends.sqlite.bulk import Bulk
 from backends.sqlite.checkpoint import Checkpointer
 from backends.sqlite.connection import Tuning, immediate, open_connection, translating
+from backends.sqlite.definitions import SECRET_BYTES, TenantDefinitions
 from backends.sqlite.doors import Doors
 from backends.sqlite.gate import Gate
+from backends.sqlite.index import KnownKeys
 from backends.sqlite.ingest import Ingest, create_staging
 from backends.sqlite.migrate import TENANT, prepare_file
-from backends.sqlite.opened import OpenedFile
+from backends.sqlite.opened import Find, OpenedFile
 from backends.sqlite.readers import Readers
 from backends.sqlite.resources import Resources
+from backends.sqlite.session import Transact
 from backends.sqlite.stream import SCANNER
+from backends.sqlite.transaction import Target
 from backends.sqlite.writer import Writer
+from engine.fhir.search.definitions import SearchDefinitions
+from engine.fhir.search.tree import Query
+from engine.model import Version
 
 CLOSE_SECONDS_MAX = 30
 POINT_CONNECTIONS_MAX = 4
 SCAN_CONNECTIONS_MAX = 8  # jobs at once times lanes, and plans
 
 
-class SqliteTenantStore(Resources, Ingest, Bulk):
+def _find(
+    connection: apsw.Connection, query: Query, search: SearchDefinitions, limit: int
+) -> Sequence[Version]:
+    from backends.sqlite.search.run import find
+
+    return find(connection, query, search, limit=limit)
+
+
+class SqliteTenantStore(Resources, Transact, Ingest, Bulk):
     """See engine.ports.TenantStore."""
 
     def __init__(self, file: OpenedFile) -> None:
@@ -38,9 +56,16 @@ class SqliteTenantStore(Resources, Ingest, Bulk):
 
 @asynccontextmanager
 async def open_tenant_store(
-    path: Path, *, clock: StoreClock, doors: Doors, new_id: Callable[[], str]
+    path: Path,
+    *,
+    clock: StoreClock,
+    doors: Doors,
+    new_id: Callable[[], str],
+    maker: DefinitionsMaker,
+    find: Find = _find,
 ) -> AsyncIterator[SqliteTenantStore]:
-    """Open a tenant's file, created if there is none; `new_id` names a new store.
+    """Open a tenant's file, created if there is none; `new_id` names a new store, `maker`
+    makes its search definitions.
 
     After the block nothing of it is open: what was being written is done, what waited is
     done too, or refused if the block was left by an error or a cancel. Raises
@@ -48,11 +73,11 @@ async def open_tenant_store(
     """
     gate = Gate()
     checkpointer = Checkpointer(path, door=doors.upkeep, gate=gate)
+    definitions = TenantDefinitions(maker)
     writer = Writer(
-        path,
+        Target(path=path, clock=clock, definitions=definitions, known=KnownKeys()),
         door=doors.write,
         gate=gate,
-        clock=clock,
         checkpointer=checkpointer,
         set_up=create_staging,
     )
@@ -62,7 +87,7 @@ async def open_tenant_store(
     )
 
     def open_all() -> str:
-        store = _prepare(path, new_id)
+        store = _prepare(path, new_id, definitions)
         writer.open_connection()
         checkpointer.open()
         return store
@@ -76,7 +101,14 @@ async def open_tenant_store(
     try:
         store = await doors.upkeep.call(open_all)
         file = OpenedFile(
-            id=store, clock=clock, doors=doors, points=points, scans=scans, writer=writer
+            id=store,
+            clock=clock,
+            doors=doors,
+            points=points,
+            scans=scans,
+            writer=writer,
+            definitions=definitions,
+            find=find,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(checkpointer.run)
@@ -90,8 +122,9 @@ async def open_tenant_store(
             await doors.upkeep.call(close_all)
 
 
-def _prepare(path: Path, new_id: Callable[[], str]) -> str:
-    """Migrate, and give a new file its id. Returns the id that it has."""
+def _prepare(path: Path, new_id: Callable[[], str], definitions: TenantDefinitions) -> str:
+    """Migrate, give a new file its id and its secret, and number the paths of the definitions.
+    Returns the id that it has."""
     prepare_file(path, TENANT)
     connection = open_connection(path, Tuning())
     try:
@@ -101,6 +134,7 @@ def _prepare(path: Path, new_id: Callable[[], str]) -> str:
                 "VALUES (1, ?, 0, 0, 0)",
                 (new_id(),),
             )
+            definitions.prepare(connection, token_bytes(SECRET_BYTES))
             return str(connection.execute("SELECT store FROM meta").get)
     finally:
         connection.close()

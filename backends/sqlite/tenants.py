@@ -12,7 +12,7 @@ from engine.errors import NotFound
 from engine.ports import TenantStore
 from engine.tenant import Tenant, TenantId, TenantKey
 
-OpenStore = Callable[[Path], AbstractAsyncContextManager[TenantStore]]
+OpenStore = Callable[[Path, TenantId], AbstractAsyncContextManager[TenantStore]]
 
 
 class SqliteTenants:
@@ -54,7 +54,7 @@ class SqliteTenants:
         if key not in self._stores:
             async with self._opening.setdefault(key, trio.Lock()):
                 if key not in self._stores:
-                    await self._nursery.start(self._keep_open, key)
+                    await self._nursery.start(self._keep_open, tenant, key)
         return self._stores[key]
 
     def close_nowait(self) -> None:
@@ -62,11 +62,14 @@ class SqliteTenants:
         self._closing.set()
 
     async def _keep_open(
-        self, key: TenantKey, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        tenant: TenantId,
+        key: TenantKey,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Open one store, and hold it open until all are closed."""
         # Only from the key: a tenant's name is for people, and may hold a slash.
-        async with self._open_store(self._folder / f"{key}.db") as store:
+        async with self._open_store(self._folder / f"{key}.db", tenant) as store:
             self._stores[key] = store
             try:
                 task_status.started()

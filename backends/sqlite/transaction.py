@@ -8,6 +8,7 @@ whatever the clock does and however many processes write.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +17,10 @@ import outcome
 
 from backends.clock import StoreClock
 from backends.sqlite.connection import roll_back, translating
+from backends.sqlite.definitions import TenantDefinitions
+from backends.sqlite.index import KnownKeys
 from engine.errors import PenstockError
+from engine.fhir.search.definitions import SearchDefinitions
 from engine.model import Snapshot
 
 R = TypeVar("R")
@@ -24,13 +28,30 @@ R = TypeVar("R")
 GROUP_MS_MAX = 250  # a kick-off or a single write waits at most about this long for a group
 
 
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The file that transactions are of, and what its writer knows of it."""
+
+    path: Path
+    clock: StoreClock
+    definitions: TenantDefinitions
+    known: KnownKeys  # of the index's dictionaries
+
+
 class WriteTransaction:
     """What an operation is given: the connection inside BEGIN IMMEDIATE, and the counters."""
 
-    def __init__(self, connection: apsw.Connection, path: Path, clock: StoreClock) -> None:
+    def __init__(self, connection: apsw.Connection, target: Target) -> None:
+        clock = target.clock
         self.connection = connection
         self.clock = clock
-        self._path = path
+        self.known = target.known
+        self.keys = target.definitions.keys
+        self._path = target.path
+        self._all_definitions = target.definitions
+        # Before anything is written: what is not committed must not be taken for what holds.
+        self._definitions = target.definitions.current(connection)
+        self._redefined = False
         self._now_ms = clock.now_ms()
         row = connection.execute("SELECT store, seq, cut_ms, last_ms FROM meta").fetchone()
         assert row is not None, "a prepared file has its meta row"
@@ -41,6 +62,19 @@ class WriteTransaction:
     def seq(self) -> int:
         """The newest number taken."""
         return self._seq
+
+    @property
+    def definitions(self) -> SearchDefinitions:
+        """What can be searched for, as far as this transaction is: what index rows are made by."""
+        return self._definitions
+
+    def redefine(self, written: Sequence[bytes] = ()) -> None:
+        """SearchParameters were written or deleted: make the next generation. Raises BadRequest
+        if one of `written` can be no parameter."""
+        self._definitions = self._all_definitions.change(
+            self.connection, self._definitions.generation + 1, written=written
+        )
+        self._redefined = True
 
     def stamp(self) -> int:
         """The lastUpdated of a write made now."""
@@ -63,12 +97,15 @@ class WriteTransaction:
         Some errors end the whole transaction: the caller looks at `connection.in_transaction`.
         """
         before = self._seq, self._cut_ms, self._last_ms
+        definitions = self._definitions, self._redefined
         self.connection.execute("SAVEPOINT request")
         answer = outcome.capture(self._run, operation)
         if self.connection.in_transaction:
             if isinstance(answer, outcome.Error):
                 self.connection.execute("ROLLBACK TO request")
                 self._seq, self._cut_ms, self._last_ms = before
+                self._definitions, self._redefined = definitions
+                self.known.roll_back()
             self.connection.execute("RELEASE request")
         return answer
 
@@ -77,6 +114,12 @@ class WriteTransaction:
         counters = (self._seq, self._cut_ms, self._last_ms)
         if counters != self._found:
             self.connection.execute("UPDATE meta SET seq = ?, cut_ms = ?, last_ms = ?", counters)
+
+    def note_commit(self) -> None:
+        """After COMMIT: what was found out in it holds for everybody."""
+        self.known.commit()
+        if self._redefined:
+            self._all_definitions.publish(self._definitions)
 
     def _run(self, operation: "Callable[[WriteTransaction], R]") -> R:
         with translating(self._path):
@@ -100,7 +143,7 @@ class Request(Generic[R]):
 
 
 def apply_group(
-    connection: apsw.Connection, path: Path, clock: StoreClock, requests: "Sequence[Request[Any]]"
+    connection: apsw.Connection, target: Target, requests: "Sequence[Request[Any]]"
 ) -> None:
     """Apply as many requests as fit into the time, in one commit, and set their answers.
 
@@ -109,24 +152,24 @@ def apply_group(
     """
     todo = list(requests)
     while todo:
-        culprit = _try_group(connection, path, clock, todo)
+        culprit = _try_group(connection, target, todo)
         if culprit is None:
             return
         todo.remove(culprit)
 
 
 def _try_group(
-    connection: apsw.Connection, path: Path, clock: StoreClock, todo: "list[Request[Any]]"
+    connection: apsw.Connection, target: Target, todo: "list[Request[Any]]"
 ) -> "Request[Any] | None":
     """One transaction. Returns the request that broke it, answered, or None if it ended."""
     tried: list[tuple[Request[Any], outcome.Outcome[Any]]] = []
     try:
-        with translating(path):
+        with translating(target.path):
             connection.execute("BEGIN IMMEDIATE")
-            end_ms = clock.lease_now() + GROUP_MS_MAX
-            transaction = WriteTransaction(connection, path, clock)
+            end_ms = target.clock.lease_now() + GROUP_MS_MAX
+            transaction = WriteTransaction(connection, target)
             for request in todo:
-                if tried and clock.lease_now() >= end_ms:
+                if tried and target.clock.lease_now() >= end_ms:
                     break
                 if request.gone:
                     continue
@@ -137,9 +180,11 @@ def _try_group(
                 tried.append((request, answer))
             transaction.save_counters()
             connection.execute("COMMIT")
+            transaction.note_commit()
     except PenstockError as error:
         tried = [(request, outcome.Error(error)) for request in todo]
     finally:
+        target.known.roll_back()  # nothing, after a commit
         roll_back(connection)
     for request, answer in tried:
         request.answer = answer

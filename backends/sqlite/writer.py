@@ -7,7 +7,6 @@ transaction is never interrupted: that would roll back everybody's work.
 
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
@@ -15,12 +14,11 @@ import msgspec
 import outcome
 import trio
 
-from backends.clock import StoreClock
 from backends.door import Door
 from backends.sqlite.checkpoint import Checkpointer
 from backends.sqlite.connection import Tuning, open_connection
 from backends.sqlite.gate import Gate
-from backends.sqlite.transaction import Operation, Request, apply_group
+from backends.sqlite.transaction import Operation, Request, Target, apply_group
 from engine.errors import StoreUnavailable
 from engine.limits import MIB
 
@@ -54,19 +52,18 @@ class Writer:
 
     def __init__(
         self,
-        path: Path,
+        target: Target,
         *,
         door: Door,
         gate: Gate,
-        clock: StoreClock,
         checkpointer: Checkpointer,
         set_up: Callable[[apsw.Connection], None],
         cache_kib: int = WRITER_CACHE_KIB,
     ) -> None:
-        self._path = path
+        self._target = target
+        self._path = target.path
         self._door = door
         self._gate = gate
-        self._clock = clock
         self._checkpointer = checkpointer
         self._set_up = set_up  # what operations expect of a new connection
         self._tuning = Tuning(cache_kib=cache_kib)
@@ -208,4 +205,4 @@ class Writer:
 
     def _apply_group(self) -> None:
         assert self._connection is not None
-        apply_group(self._connection, self._path, self._clock, self._group)
+        apply_group(self._connection, self._target, self._group)

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from backends.definitions import DefinitionsMaker
 from backends.door import ThreadDoor
 from backends.sqlite.doors import inline_doors, thread_doors
 from backends.sqlite.tenant_store import SqliteTenantStore, open_tenant_store
 from tests.support.clocks import StoreClockByHand
+from tests.support.words import WordsMaker
 
 
 class Site:
@@ -19,6 +21,7 @@ class Site:
     def __init__(self, folder: Path, *, inline: bool) -> None:
         self.path = folder / "tenant.db"
         self.clock = StoreClockByHand()
+        self.maker: DefinitionsMaker = WordsMaker()
         self._inline = inline
         self._stores = 0
 
@@ -32,6 +35,7 @@ class Site:
             clock=clock or self.clock,
             doors=doors,
             new_id=lambda: f"store-{self._stores}",
+            maker=self.maker,
         ) as store:
             yield store
         for door in (doors.read, doors.scan, doors.write, doors.upkeep):

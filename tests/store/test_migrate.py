@@ -19,6 +19,7 @@ from backends.sqlite.migrate import (
 )
 from backends.sqlite.tenant_store import open_tenant_store
 from engine.errors import SchemaTooNew, StartupError, StoreDamaged
+from tests.support.words import WordsMaker
 
 SCHEMA = Schema("tenant", 0x54455354)
 ONE = Migration(1, "CREATE TABLE one (a); INSERT INTO one VALUES (1)")
@@ -119,7 +120,7 @@ def test_a_file_that_is_not_in_wal_mode_is_not_used(path: Path) -> None:
 
 async def test_a_store_with_damaged_pages_says_so(path: Path) -> None:
     async with open_tenant_store(
-        path, clock=SystemStoreClock(), doors=inline_doors(), new_id=lambda: "s"
+        path, clock=SystemStoreClock(), doors=inline_doors(), new_id=lambda: "s", maker=WordsMaker()
     ):
         await trio.lowlevel.checkpoint()
     damaged = bytearray(path.read_bytes())
@@ -127,7 +128,11 @@ async def test_a_store_with_damaged_pages_says_so(path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(StoreDamaged):
         async with open_tenant_store(
-            path, clock=SystemStoreClock(), doors=inline_doors(), new_id=lambda: "s"
+            path,
+            clock=SystemStoreClock(),
+            doors=inline_doors(),
+            new_id=lambda: "s",
+            maker=WordsMaker(),
         ):
             pytest.fail("opened a damaged file")
 
@@ -137,7 +142,11 @@ async def test_a_store_keeps_the_id_that_it_was_given_first(path: Path) -> None:
     found = []
     for _ in range(2):
         async with open_tenant_store(
-            path, clock=SystemStoreClock(), doors=inline_doors(), new_id=lambda: next(ids)
+            path,
+            clock=SystemStoreClock(),
+            doors=inline_doors(),
+            new_id=lambda: next(ids),
+            maker=WordsMaker(),
         ) as store:
             found.append((await store.statistics()).store)
     assert found == ["first", "first"]

@@ -8,6 +8,7 @@ CREATE TEMP TABLE IF NOT EXISTS stage (
     head_len INTEGER NOT NULL,
     tail_len INTEGER NOT NULL,     -- the tail follows the head
     prev     INTEGER,              -- rid of the version that is there
+    res      INTEGER,              -- number of the resource, if there is one
     ver      INTEGER NOT NULL DEFAULT 0,  -- number of that version
     live     INTEGER NOT NULL DEFAULT 0,  -- 1 if that version is no deletion
     same     INTEGER NOT NULL DEFAULT 0   -- 1 if it is equal: nothing is to be written
@@ -31,6 +32,12 @@ FROM (
         CAST(substr(value, 19, 8) AS INTEGER) AS tail_len
     FROM json_each(?3)
 ) AS line
+
+-- find_resources --
+UPDATE temp.stage SET res = (
+    SELECT coalesce(i.res, i.rid) FROM versions AS i
+    WHERE i.type = stage.slot >> 40 AND i.id = stage.id ORDER BY i.ver DESC LIMIT 1
+) WHERE prev IS NOT NULL
 
 -- compare --
 -- Equal but for versionId and lastUpdated means: equal when put together with those of
@@ -70,8 +77,20 @@ FROM temp.stage WHERE NOT same ORDER BY slot
 
 -- insert_index --
 -- In key order: neighbours share a page.
-INSERT INTO versions (type, id, ver, rid)
-SELECT rid >> 40, id, ver + 1, rid FROM temp.stage WHERE NOT same ORDER BY rid >> 40, id
+INSERT INTO versions (type, id, ver, rid, res)
+SELECT rid >> 40, id, ver + 1, rid, res FROM temp.stage WHERE NOT same ORDER BY rid >> 40, id
+
+-- written_rids --
+SELECT rid FROM temp.stage ORDER BY slot & ((1 << 40) - 1)
+
+-- written --
+-- What the index has to be told, in order: where nothing was there before, where there was a
+-- deletion, and with the old body where a live resource was replaced.
+SELECT s.rid, s.same, coalesce(s.res, s.rid), l.defs, v.body
+FROM temp.stage AS s
+LEFT JOIN main.version AS v ON v.rid = s.prev AND s.live AND NOT s.same
+LEFT JOIN main.live AS l ON l.res = s.res
+ORDER BY s.slot & ((1 << 40) - 1)
 
 -- supersede --
 -- 2^61 + seq of the successor, eight bytes as before: the row stays where it is.
@@ -84,9 +103,9 @@ SELECT count(*) FILTER (WHERE NOT same AND NOT live), count(*) FILTER (WHERE NOT
 FROM temp.stage
 
 -- count_live --
-UPDATE resource_type SET live = live + fresh.n
-FROM (SELECT rid >> 40 AS type, count(*) AS n FROM temp.stage
-      WHERE NOT same AND NOT live GROUP BY 1) AS fresh
+UPDATE resource_type SET live = live + fresh.n, total = total + fresh.written
+FROM (SELECT rid >> 40 AS type, count(*) FILTER (WHERE NOT live) AS n, count(*) AS written
+      FROM temp.stage WHERE NOT same GROUP BY 1) AS fresh
 WHERE type_id = fresh.type
 
 -- insert_extents --

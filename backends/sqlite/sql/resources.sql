@@ -1,11 +1,20 @@
 -- current --
-SELECT v.ver, v.upd_ms, v.flags, v.body, v.rid
+SELECT v.ver, v.upd_ms, v.flags, v.body
+FROM versions AS i JOIN version AS v ON v.rid = i.rid
+WHERE i.type = (SELECT type_id FROM resource_type WHERE name = ?1) AND i.id = ?2
+ORDER BY i.ver DESC LIMIT 1
+
+-- current_for_write --
+-- With the resource's number, and the generation that its index rows were made by: none, if it
+-- is deleted or not indexed yet.
+SELECT v.ver, v.upd_ms, v.flags, v.body, v.rid, coalesce(i.res, i.rid),
+    (SELECT defs FROM live WHERE res = coalesce(i.res, i.rid))
 FROM versions AS i JOIN version AS v ON v.rid = i.rid
 WHERE i.type = (SELECT type_id FROM resource_type WHERE name = ?1) AND i.id = ?2
 ORDER BY i.ver DESC LIMIT 1
 
 -- numbered --
-SELECT v.ver, v.upd_ms, v.flags, v.body, v.rid
+SELECT v.ver, v.upd_ms, v.flags, v.body
 FROM versions AS i JOIN version AS v ON v.rid = i.rid
 WHERE i.type = (SELECT type_id FROM resource_type WHERE name = ?1) AND i.id = ?2 AND i.ver = ?3
 
@@ -20,10 +29,10 @@ INSERT INTO version (rid, id, ver, upd_ms, sup, prev, flags, body)
 VALUES (?1, ?2, ?3, ?4, 1 << 62, ?5, ?6, ?7)
 
 -- insert_index --
-INSERT INTO versions (type, id, ver, rid) VALUES (?1, ?2, ?3, ?4)
+INSERT INTO versions (type, id, ver, rid, res) VALUES (?1, ?2, ?3, ?4, ?5)
 
 -- supersede --
 UPDATE version SET sup = (1 << 61) + ?2 WHERE rid = ?1
 
--- count_live --
-UPDATE resource_type SET live = live + ?2 WHERE type_id = ?1
+-- count_version --
+UPDATE resource_type SET live = live + ?2, total = total + 1 WHERE type_id = ?1

@@ -3,26 +3,42 @@
 
 -- Random, this store's alone: keys the hashes of the index and signs cursors.
 ALTER TABLE meta ADD COLUMN secret BLOB NOT NULL DEFAULT x'';
--- Generation of the search definitions: grows when a SearchParameter of the tenant's own changes.
-ALTER TABLE meta ADD COLUMN defs INTEGER NOT NULL DEFAULT 0;
+-- Generation of the search definitions: grows when a SearchParameter of the tenant's own changes,
+-- and when the index is to be made again.
+ALTER TABLE meta ADD COLUMN defs INTEGER NOT NULL DEFAULT 1;
+-- The generation that a reindex has brought every resource to; 0: none ever did, so nothing can
+-- be searched for.
+ALTER TABLE meta ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0;
+
+-- All versions of a type, for the totals of histories.
+ALTER TABLE resource_type ADD COLUMN total INTEGER NOT NULL DEFAULT 0;
+UPDATE resource_type SET total =
+    (SELECT count(*) FROM versions WHERE versions.type = resource_type.type_id);
 
 -- A resource's number through all its versions: the rid of the first one, here NULL where it is
 -- this version's own. Index rows hold it, so an update changes only the rows that differ.
 ALTER TABLE versions ADD COLUMN res INTEGER;
+UPDATE versions SET res = (
+    SELECT first.rid FROM versions AS first
+    WHERE first.type = versions.type AND first.id = versions.id ORDER BY first.ver LIMIT 1
+) WHERE ver > 1;
 
 -- Live resources, their current version, and the hash of Type/id by which references mean them.
 CREATE TABLE live (
     res  INTEGER PRIMARY KEY,
     rid  INTEGER NOT NULL,
-    tkey INTEGER NOT NULL
+    tkey INTEGER NOT NULL,
+    defs INTEGER NOT NULL  -- generation of the definitions that its index rows were made with
 );
 CREATE UNIQUE INDEX live_rid ON live (rid);  -- by lastUpdated
 CREATE INDEX live_tkey ON live (tkey);
 
--- Small numbers of element paths.
+-- Small numbers of element paths, never used again: rows of a path that no parameter looks at any
+-- more may lie about under its number.
 CREATE TABLE path (
-    p    INTEGER PRIMARY KEY,
-    name TEXT    NOT NULL UNIQUE
+    p     INTEGER PRIMARY KEY AUTOINCREMENT,
+    name  TEXT    NOT NULL UNIQUE,
+    since INTEGER NOT NULL  -- generation that brought it: complete once `indexed` is as much
 );
 
 -- The dictionary of tokens: postings hold only k, the hash of the others. A search that leaves
@@ -109,4 +125,12 @@ CREATE TABLE selection (
     job TEXT    NOT NULL,
     rid INTEGER NOT NULL,
     PRIMARY KEY (job, rid)
+) WITHOUT ROWID;
+
+-- Who may do a long work in steps, and how far it is: a step under an older token does nothing.
+CREATE TABLE fence (
+    job    TEXT    PRIMARY KEY,
+    token  INTEGER NOT NULL,
+    defs   INTEGER NOT NULL,  -- what the work is for: it begins again when this changes
+    cursor INTEGER NOT NULL   -- the last rid looked at
 ) WITHOUT ROWID;

@@ -1,0 +1,155 @@
+"""What a backend is told of search: the FHIR release, the tenants' addresses and their zone.
+
+A backend keeps the state (the numbers of paths, the secret, the tenant's own SearchParameters);
+how definitions are made of it is the engine's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, tzinfo
+from importlib.util import find_spec
+from typing import Protocol
+
+import msgspec
+
+from engine.fhir.definitions.load import load_definitions
+from engine.fhir.definitions.model import Definitions
+from engine.fhir.search.definitions import SearchDefinitions
+from engine.fhir.search.rows import Rows
+from engine.fhir.search.tree import Parameter
+from engine.tenant import DEFAULT_TENANT, TenantId
+
+SEARCH_PARAMETER = "SearchParameter"  # writing one changes what can be searched for
+
+
+class DefinitionsMaker(Protocol):
+    """Makes the search definitions of one tenant. Pure; called in any thread."""
+
+    def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
+        """Every path that needs a number, in an order that is always the same. `own` are bodies
+        of the tenant's SearchParameters. Raises NotSupported, BadRequest for what cannot be
+        one."""
+        ...
+
+    def make(
+        self,
+        own: Sequence[bytes],
+        *,
+        generation: int,
+        secret: bytes,
+        path_numbers: Mapping[str, int],
+    ) -> SearchDefinitions:
+        """One generation. Raises as path_names."""
+        ...
+
+
+class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for all tenants of a backend."""
+
+    release: str = "R4"
+    base_url: str = ""  # FHIR base of the default tenant; empty: only relative references are local
+    zone: tzinfo = UTC  # of dates without one
+
+    def base_urls(self, tenant: TenantId) -> tuple[str, ...]:
+        """Absolute references below these mean the tenant's own resources."""
+        if not self.base_url:
+            return ()
+        base = self.base_url.rstrip("/")
+        return (base if tenant == DEFAULT_TENANT else f"{base}/{tenant}",)
+
+
+MakerOf = Callable[[TenantId], DefinitionsMaker]
+
+
+class ReleaseMakers:
+    """Makers for all tenants from a published release, which is read when the first one asks."""
+
+    def __init__(self, settings: SearchSettings) -> None:
+        self._settings = settings
+        self._definitions: Definitions | None = None
+
+    def __call__(self, tenant: TenantId) -> DefinitionsMaker:
+        """The maker of one tenant's definitions."""
+        if find_spec("engine.fhir.search.registry") is None:
+            return _Interim()
+        if self._definitions is None:
+            self._definitions = load_definitions(self._settings.release)
+        return ReleaseMaker(
+            self._definitions,
+            base_urls=self._settings.base_urls(tenant),
+            zone=self._settings.zone,
+        )
+
+
+class ReleaseMaker:
+    """DefinitionsMaker from a published release of FHIR."""
+
+    def __init__(
+        self, definitions: Definitions, *, base_urls: tuple[str, ...], zone: tzinfo
+    ) -> None:
+        self._definitions = definitions
+        self._base_urls = base_urls
+        self._zone = zone
+
+    def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
+        """See DefinitionsMaker."""
+        from engine.fhir.search.registry import path_names
+
+        return path_names(self._definitions, own)
+
+    def make(
+        self,
+        own: Sequence[bytes],
+        *,
+        generation: int,
+        secret: bytes,
+        path_numbers: Mapping[str, int],
+    ) -> SearchDefinitions:
+        """See DefinitionsMaker."""
+        from engine.fhir.search.registry import build_search
+
+        return build_search(
+            self._definitions,
+            own=own,
+            generation=generation,
+            secret=secret,
+            path_numbers=path_numbers,
+            base_urls=self._base_urls,
+            zone=self._zone,
+        )
+
+
+class _Interim:
+    """Until the registry is there: nothing can be searched for."""
+
+    generation = 0
+
+    def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
+        return ()
+
+    def make(
+        self,
+        own: Sequence[bytes],
+        *,
+        generation: int,
+        secret: bytes,
+        path_numbers: Mapping[str, int],
+    ) -> SearchDefinitions:
+        made = _Interim()
+        made.generation = generation
+        return made
+
+    @property
+    def definitions(self) -> Definitions:
+        return load_definitions()
+
+    def parameter(self, type: str, code: str) -> Parameter | None:
+        return None
+
+    def parameters(self, type: str) -> Sequence[Parameter]:
+        return ()
+
+    def rows(self, type: str, body: bytes) -> Rows:
+        return Rows()
+
+    def compartment(self, compartment: str) -> Mapping[str, Sequence[Parameter]]:
+        return {}

@@ -1,0 +1,74 @@
+"""Changes of several resources: `transact`, and the session that its work is given."""
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TypeVar
+
+from backends.sqlite.definitions import require_indexed
+from backends.sqlite.live import delete, find_current, put
+from backends.sqlite.opened import Find, OpenedFile
+from backends.sqlite.transaction import WriteTransaction
+from engine.fhir.search.tree import Query
+from engine.model import Prepared, Version, Written
+
+T = TypeVar("T")
+
+
+class Transact:
+    """The side of a tenant's store that does several things at once."""
+
+    _file: OpenedFile
+
+    async def transact(
+        self, work: "Callable[[SqliteSession], Awaitable[T]]", *, size_bytes: int = 0
+    ) -> T:
+        """See engine.ports.Transactions. The work runs in the writer's thread."""
+        find = self._file.find
+        return await self._file.writer.apply(
+            lambda transaction: _complete(_work_in(SqliteSession(transaction, find), work)),
+            size_bytes=size_bytes,
+        )
+
+
+class SqliteSession:
+    """See engine.ports.WriteSession. Nothing here waits: the thread does."""
+
+    def __init__(self, transaction: WriteTransaction, find: Find) -> None:
+        self._transaction = transaction
+        self._find = find
+
+    async def read(self, type: str, id: str) -> Version | None:
+        """See WriteSession."""
+        current = find_current(self._transaction.connection, type, id)
+        return None if current is None else current.version
+
+    async def find(self, query: Query, *, limit: int) -> Sequence[Version]:
+        """See WriteSession. Raises NotIndexed."""
+        connection = self._transaction.connection
+        require_indexed(connection, query)
+        return self._find(connection, query, self._transaction.definitions, limit)
+
+    async def put(self, resource: Prepared) -> Written:
+        """See WriteSession."""
+        current = find_current(self._transaction.connection, resource.type, resource.id)
+        return put(self._transaction, resource, current)
+
+    async def delete(self, type: str, id: str) -> Version | None:
+        """See WriteSession."""
+        current = find_current(self._transaction.connection, type, id)
+        return delete(self._transaction, type, id, current)
+
+
+def _complete(work: "Coroutine[object, None, T]") -> T:
+    """Run it to its end, here and now."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        work.close()  # nothing, unless it still waits
+    raise AssertionError("the work of a transaction waited for something else than its session")
+
+
+async def _work_in(session: SqliteSession, work: Callable[[SqliteSession], Awaitable[T]]) -> T:
+    return await work(session)
