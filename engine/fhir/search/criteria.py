@@ -100,7 +100,7 @@ class Criteria:
         self, parameter: Parameter, modifier: str, rest: str, value: str, scope: Scope, depth: int
     ) -> Criterion:
         if parameter.kind is not SearchKind.REFERENCE:
-            raise BadParameter(
+            raise UnknownParameter(
                 f"'{parameter.code}' is a {parameter.kind} parameter: only a reference goes on "
                 "after a dot"
             )

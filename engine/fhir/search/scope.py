@@ -18,6 +18,8 @@ from engine.fhir.search.tree import Parameter
 # What the specification calls a hierarchy: a resource names the one that it is a part of.
 HIERARCHY_CODES = frozenset({"partof", "part-of", "parent"})
 
+SHOWN_CHARS_MAX = 200  # of a name in a message; a chain of all steps allowed fits
+
 
 class Scope(msgspec.Struct, frozen=True):
     """The types that are searched; none: all."""
@@ -29,7 +31,9 @@ class Scope(msgspec.Struct, frozen=True):
         """The parameter of this code. Raises UnknownParameter."""
         found = self._find(code)
         if found is None:
-            raise UnknownParameter(f"'{code}' is not a search parameter of {self._described()}")
+            raise UnknownParameter(
+                f"'{shown(code)}' is not a search parameter of {self._described()}"
+            )
         return found
 
     def _find(self, code: str) -> Parameter | None:
@@ -118,4 +122,4 @@ def _targets(found: list[Parameter]) -> tuple[str, ...]:
 
 def shown(name: str) -> str:
     """A name of the query, short enough for a message."""
-    return name if len(name) <= 80 else f"{name[:79]}…"
+    return name if len(name) <= SHOWN_CHARS_MAX else f"{name[: SHOWN_CHARS_MAX - 1]}…"
