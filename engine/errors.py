@@ -79,6 +79,12 @@ class TooCostly(BadRequest):
     code: ClassVar[IssueCode] = "too-costly"
 
 
+class Duplicate(BadRequest):
+    """One request names the same resource more than once."""
+
+    code: ClassVar[IssueCode] = "duplicate"
+
+
 class NotFound(PenstockError):
     """There is no such thing for this tenant; also what another tenant's things look like."""
 

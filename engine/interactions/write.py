@@ -14,8 +14,9 @@ from engine.interactions.matching import current, live, only_match, require_vers
 from engine.model import Prepared, Version, Written
 from engine.ports import WriteSession
 
-Change = Callable[[Version], Prepared]
-"""Makes the next version out of a live one. Pure. What it raises refuses the interaction."""
+Change = Callable[[Version], Prepared | None]
+"""Makes the next version out of a live one; None if that is as it should be already. Pure. What
+it raises refuses the interaction."""
 
 
 async def create(
@@ -28,7 +29,7 @@ async def create(
         match = await only_match(session, if_none_exist)
         if match is not None:
             return Done(Effect.UNCHANGED, match)
-    await _require_free(session, resource)
+    await _require_free(session, resource.type, resource.id)
     return _written(await session.put(resource))
 
 
@@ -62,20 +63,30 @@ async def conditional_update(
     Raises BadRequest if the match has another id than the sender gave, Conflict if nothing
     matches but the sender's id is taken, MultipleMatches, VersionMismatch.
     """
+    match = await conditional_target(
+        session, query, resource.type, resource.id, has_id=has_id, if_match=if_match
+    )
+    if match is not None and match.id != resource.id:
+        resource = with_id(resource, match.id)
+    return _written(await session.put(resource))
+
+
+async def conditional_target(
+    session: WriteSession, query: Query, type: str, id: str, *, has_id: bool, if_match: int | None
+) -> Version | None:
+    """What a conditional update is of: the only match, or None to create at `id`. Arguments and
+    errors as for `conditional_update`."""
     match = await only_match(session, query)
     require_version(match, if_match)
     if match is None:
-        await _require_free(session, resource)
-        return _written(await session.put(resource))
-    if match.id != resource.id:
-        if has_id:
-            raise BadRequest(
-                "the resource that matches the criteria has another id than the body: "
-                "leave the id out, or update by id",
-                expression=f"{resource.type}.id",
-            )
-        resource = with_id(resource, match.id)
-    return _written(await session.put(resource))
+        await _require_free(session, type, id)
+    elif has_id and match.id != id:
+        raise BadRequest(
+            "the resource that matches the criteria has another id than the body: "
+            "leave the id out, or update by id",
+            expression=f"{type}.id",
+        )
+    return match
 
 
 async def patch(
@@ -128,8 +139,8 @@ def _too_many(limit: int) -> str:
     return f"the criteria match more than the limit of {limit} resources: none was deleted"
 
 
-async def _require_free(session: WriteSession, resource: Prepared) -> None:
-    if live(await session.read(resource.type, resource.id)) is not None:
+async def _require_free(session: WriteSession, type: str, id: str) -> None:
+    if live(await session.read(type, id)) is not None:
         raise Conflict("there is a resource with this id already")
 
 
@@ -138,6 +149,8 @@ async def _changed(
 ) -> Done:
     require_version(found, if_match)
     changed = change(found)
+    if changed is None:
+        return Done(Effect.UNCHANGED, found)
     assert (changed.type, changed.id) == (found.type, found.id)
     return _written(await session.put(changed))
 
