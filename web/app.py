@@ -17,8 +17,12 @@ from werkzeug.exceptions import HTTPException
 from engine.errors import PenstockError, StartupError
 from engine.failure import leaves
 from web.fhir.capability import capability_blueprint
+from web.fhir.context import FhirContext
 from web.fhir.download import download_blueprint
+from web.fhir.everything import everything_blueprint
 from web.fhir.export import export_blueprint
+from web.fhir.history import history_blueprint
+from web.fhir.operations import operations_blueprint
 from web.fhir.outcome import (
     empty_response,
     error_response,
@@ -26,6 +30,7 @@ from web.fhir.outcome import (
     framework_response,
 )
 from web.fhir.rest import rest_blueprint
+from web.fhir.search import search_blueprint
 from web.fhir.tenancy import register_fhir, use_converters
 from web.health import health_blueprint
 from web.logs import frames
@@ -93,11 +98,16 @@ def create_app(services: Services) -> PenstockApp:
 
 
 def _fhir_blueprints(services: Services, uploads: Uploads) -> list[Blueprint]:
+    context = FhirContext(services, uploads)
     return [
-        capability_blueprint(services),
+        capability_blueprint(context),
         export_blueprint(services, uploads),
         download_blueprint(services),
-        rest_blueprint(services, uploads),
+        rest_blueprint(context),
+        search_blueprint(context),
+        history_blueprint(context),
+        operations_blueprint(context),
+        everything_blueprint(context),
     ]
 
 

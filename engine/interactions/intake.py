@@ -31,8 +31,8 @@ class StructureInvalid(PenstockError):
 class StructureCheck(Protocol):
     """What `engine.fhir.validate.Validator` does."""
 
-    def check(self, resource: object) -> list[Issue]:
-        """Everything that is wrong with a decoded resource; empty if it is valid."""
+    def check_body(self, body: bytes) -> list[Issue]:
+        """What is wrong with a resource that is known to be JSON; nothing if it is sound."""
         ...
 
 
@@ -71,7 +71,7 @@ class Intake:
             return resource
         body = resource.body(1, format_instant(0))
         if self._structure is not None:
-            issues = self._structure.check(msgspec.json.decode(body))
+            issues = self._structure.check_body(body)
             if any(issue.severity in ("error", "fatal") for issue in issues):
                 raise StructureInvalid(issues)
         if self._search is None:

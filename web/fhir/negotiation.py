@@ -11,6 +11,8 @@ from werkzeug.exceptions import NotAcceptable, UnsupportedMediaType
 
 FHIR_JSON = "application/fhir+json"
 JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
+FORM = "application/x-www-form-urlencoded"
 FHIR_JSON_UTF8 = f"{FHIR_JSON}; charset=utf-8"
 
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
@@ -66,6 +68,13 @@ def require_json_body(header: str | None) -> None:
     media_type = (header or "").partition(";")[0].strip().lower()
     if media_type not in (FHIR_JSON, JSON):
         raise UnsupportedMediaType(f"send the body as JSON with 'Content-Type: {FHIR_JSON}'")
+
+
+def require_form_body(header: str | None) -> None:
+    """Raise UnsupportedMediaType unless a body is declared to be parameters of a form."""
+    media_type = (header or "").partition(";")[0].strip().lower()
+    if media_type != FORM:
+        raise UnsupportedMediaType(f"send the parameters with 'Content-Type: {FORM}'")
 
 
 def parse_prefer(headers: Iterable[str]) -> dict[str, str]:

@@ -9,9 +9,12 @@ from werkzeug.exceptions import HTTPException
 from engine.errors import (
     BadRequest,
     Conflict,
+    DeadlinePassed,
     Gone,
     IssueCode,
+    MultipleMatches,
     NotFound,
+    PatchFailed,
     PenstockError,
     ResourceInvalid,
     ResourceTooLarge,
@@ -20,6 +23,7 @@ from engine.errors import (
     VersionMismatch,
 )
 from engine.fhir.outcome import outcome
+from engine.interactions.intake import StructureInvalid
 from engine.model import Issue
 from web.fhir.negotiation import FHIR_JSON_UTF8
 
@@ -33,13 +37,17 @@ TRANSIENT_RETRY_SECONDS = 5
 
 # The first kind that fits counts.
 _STATUS: tuple[tuple[type[PenstockError], int], ...] = (
+    (PatchFailed, 422),
+    (StructureInvalid, 422),
     (BadRequest, 400),
     (ResourceTooLarge, 413),
     (ResourceInvalid, 400),
     (NotFound, 404),
     (Gone, 410),
     (VersionMismatch, 412),
+    (MultipleMatches, 412),
     (Conflict, 409),
+    (DeadlinePassed, 504),
     (TooMany, 429),
     (Transient, 503),
 )
@@ -85,7 +93,12 @@ def error_response(error: PenstockError) -> Response:
         headers["Retry-After"] = str(error.retry_after_s)
     elif isinstance(error, Transient):
         headers["Retry-After"] = str(TRANSIENT_RETRY_SECONDS)
-    return outcome_response(status, [issue_of(error)], headers)
+    return outcome_response(status, issues_of(error), headers)
+
+
+def issues_of(error: PenstockError) -> Sequence[Issue]:
+    """One of our own errors as issues."""
+    return error.issues if isinstance(error, StructureInvalid) else [issue_of(error)]
 
 
 def issue_of(error: PenstockError) -> Issue:
