@@ -115,22 +115,40 @@ Value = Token | TypedIdentifier | Text | Instant | Number | Quantity | Reference
 
 class Path(msgspec.Struct, frozen=True):
     """One element that a parameter looks at. `name` is its identity in the index: the type, the
-    element path and its where(), such as `Observation.subject` or
-    `Patient.telecom.where(system='phone')`."""
+    element path and its where(), such as `Observation.code` or
+    `Patient.telecom.where(system='phone')`.
+
+    References of one element stand at one of several paths where a parameter asks for a type:
+    those to patients at `Observation.subject.where(resolve() is Patient)`, all others at
+    `Observation.subject`. So `patient` has the first path, and `subject` has both.
+    """
 
     name: str
     single: bool  # no resource has more than one value there
+    target: str = ""  # only references to this type stand there
+    others: tuple[str, ...] = ()  # references to these types stand at paths of their own
+
+    def holds(self, type: str) -> bool:
+        """Whether a reference to a resource of this type may stand there."""
+        return type == self.target if self.target else type not in self.others
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """A search parameter of one resource type; of none ("") in a search over all types."""
+    """A search parameter of one resource type; of none ("") in a search over all types.
+
+    A composite has one path for each place where its components meet, and each component as
+    many: `components[j].paths[i]` is what its j-th component looks at in the i-th place, and
+    where the dictionary has its tokens. `paths[i]` with the keys of all but the ordered last
+    component gives the key of the last one's rows; of all components, if none is ordered, the
+    posting (`keys.Keys.composite`).
+    """
 
     type: str
     code: str
     kind: SearchKind
     paths: tuple[Path, ...]
     targets: tuple[str, ...] = ()
-    components: "tuple[Parameter, ...]" = ()  # of a composite; their paths are relative
+    components: "tuple[Parameter, ...]" = ()  # of a composite, in order of definition
     url: str = ""
 
 

@@ -82,7 +82,7 @@ def _instant(text: str) -> tuple[int, int] | None:
         or text[10] != "T"
         or text[13] != ":"
         or text[16] != ":"
-        or (zone == _ZONE and (text[-3] != ":" or text[size] not in "+-" or text[-6:-4] > "+14"))
+        or (zone == _ZONE and (text[-3] != ":" or text[size] not in "+-" or text[-5:-3] > "14"))
         or (size == _MILLIS and text[_SECONDS] != ".")
     ):
         return None
