@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 PIECE_BYTES = 512 * 1024  # sent under one deadline: the slowest client that is kept takes
 # one of them per send_seconds
+HEADER_BYTES_MAX = 64 << 10  # a search for 1,000 identifiers in the URL fits
 BACKLOG = 1024  # connections that the kernel holds until they are accepted
 KEEP_ALIVE_SECONDS = 30  # also the time that a client has for its headers
 LINGER_SECONDS_MAX = 2.0  # for a client to read the answer while it still sends its body
@@ -178,6 +179,7 @@ def _config() -> Config:
     config.accesslog = None  # requests are logged by the application, without query values
     config.errorlog = None  # its messages may quote a request
     config.include_server_header = False
+    config.h11_max_incomplete_size = HEADER_BYTES_MAX
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.keep_alive_max_requests = 10**9  # its count also ends HTTP/2 connections, which hang
     config.read_timeout = None  # it would also cut off a handler that takes its time

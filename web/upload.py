@@ -23,7 +23,7 @@ from engine.errors import TooMany
 
 HELD_BYTES_MAX = 1 << 20  # per request, before its client is held back
 SMALL_BYTES_MAX = 1 << 20  # bodies up to this never wait for a place
-LARGE_BODIES_MAX = 2  # at a time: two of the largest take 34 MiB, and as much while parsed
+LARGE_BODIES_MAX = 2  # at a time: two of the largest take 128 MiB, and more while parsed
 BUSY_RETRY_SECONDS = 5
 
 
@@ -147,7 +147,9 @@ class Uploads:
                     await self._take_place()
                     has_place = True
                 body += piece
-            yield bytes(body)
+            whole = bytes(body)
+            body.clear()  # or it would take its place twice while the block works on it
+            yield whole
         finally:
             if has_place:
                 self._large.release()

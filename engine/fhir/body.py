@@ -314,7 +314,9 @@ def _check_encoding(raw: bytes) -> None:
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ResourceInvalid(f"is not UTF-8 at byte {error.start + 1}") from None
+        raise ResourceInvalid(
+            f"is not UTF-8 at byte {error.start + 1} ({_place(raw, error.start)})"
+        ) from None
 
 
 def _too_deep(depth_max: int) -> ResourceInvalid:
@@ -344,15 +346,24 @@ def _syntax_error(raw: bytes, message: str) -> ResourceInvalid:
     for match in _SURROGATE.finditer(raw):
         if match[1]:
             return ResourceInvalid(
-                f"is not JSON at byte {match.start() + 1}: half of a surrogate pair in a string"
+                f"is not JSON at byte {match.start() + 1}: half of a surrogate pair in a string "
+                f"({_place(raw, match.start())})"
             )
     known = _MALFORMED.fullmatch(message)
     if known is None:
-        return ResourceInvalid("is not JSON: it ends too early")
+        return ResourceInvalid(f"is not JSON: it ends too early ({_place(raw, len(raw))})")
     at = int(known["at"])
     if _NOT_A_NUMBER.match(raw, at) or _NOT_A_NUMBER.match(raw, max(at - 1, 0)):
         return ResourceInvalid(
-            f"is not JSON at byte {at + 1}: NaN and Infinity are no numbers there"
+            f"is not JSON at byte {at + 1}: NaN and Infinity are no numbers there "
+            f"({_place(raw, at)})"
         )
     # The decoder names the character that it cannot take, or the one after it.
-    return ResourceInvalid(f"is not JSON near byte {at + 1}: {known['why']}")
+    return ResourceInvalid(f"is not JSON near byte {at + 1}: {known['why']} ({_place(raw, at)})")
+
+
+def _place(raw: bytes, at: int) -> str:
+    """Where an offset is for who looks at the text in an editor."""
+    line = raw.count(b"\n", 0, at) + 1
+    start = raw.rfind(b"\n", 0, at) + 1
+    return f"line {line}, column {len(raw[start:at].decode('utf-8', 'replace')) + 1}"

@@ -162,6 +162,20 @@ def test_what_cannot_be_kept_is_refused_with_its_reason(raw, message):
 
 
 @pytest.mark.parametrize(
+    ("raw", "place"),
+    [
+        (b'{\n  "resourceType": "Basic",\n  "x": tru\n}', "line 3, column 9"),
+        ('{"a":"ß",\n"é": ,\n}'.encode(), "line 2, column 6"),
+        (b'{"a":\n[1,2', "line 2, column 5"),
+        (b'{\n"a":"\xff"}', "line 2, column 6"),
+        (b'{\r\n"a":NaN}', "line 2, column 5"),
+    ],
+)
+def test_where_json_is_broken_is_said_by_line_and_column(raw, place):
+    assert place in refusal(raw)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         rb'"\udc00"',

@@ -20,7 +20,9 @@ from web.settings import Settings
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings(base_url=BASE, resource_bytes_max=2000, request_bytes_max=4000)
+    return Settings(
+        base_url=BASE, resource_bytes_max=2000, request_bytes_max=4000, validation="off"
+    )
 
 
 @pytest.fixture
