@@ -25,7 +25,7 @@ KICK_OFFS_PER_SECOND = 4
 SMALL = "?_type=Organization"
 
 
-def measure(root: Path, *, seconds: float = 15.0) -> dict[str, Any]:
+def measure(root: Path, *, seconds: float = 30.0) -> dict[str, Any]:
     """Latencies in milliseconds, p50 and p99, of polls and of kick-offs."""
     with serving(root / "store", engine_open_jobs_max="1000") as server, httpx.Client() as http:
         with _exporting(server.base):
