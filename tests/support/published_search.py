@@ -5,7 +5,7 @@ from datetime import UTC
 from functools import cached_property
 
 from engine.fhir.definitions.load import load_definitions
-from engine.fhir.definitions.model import Definitions
+from engine.fhir.definitions.model import Definitions, SearchKind
 from engine.fhir.search.query import ParsedSearch, SearchContext, parse_search
 from engine.fhir.search.rows import Rows
 from engine.fhir.search.tree import Criterion, Parameter, Path
@@ -32,6 +32,8 @@ class PublishedSearch:
         found: dict[str, dict[str, Parameter]] = {type: {} for type in ["", *types]}
         kinds = {one.url: one for one in self.definitions.parameters}
         for one in self.definitions.parameters:
+            if one.kind is SearchKind.SPECIAL:
+                continue
             shared = not of_all.isdisjoint(one.base)
             for type in ["", *types] if shared else one.base:
                 found[type][one.code] = Parameter(
@@ -53,6 +55,11 @@ class PublishedSearch:
 
     def parameters(self, type: str) -> Sequence[Parameter]:
         return [self._by_type[type][code] for code in sorted(self._by_type.get(type, {}))]
+
+    def refused(self, type: str) -> Mapping[str, str]:
+        special = SearchKind.SPECIAL
+        found = [one for one in self.definitions.parameters if one.kind is special]
+        return {one.code: "it is special" for one in found if type in one.base}
 
     def rows(self, type: str, body: bytes) -> Rows:
         raise NotImplementedError("a parser reads no resource")

@@ -155,8 +155,6 @@ class Criteria:
     # Comparisons.
 
     def _compare(self, scope: Scope, parameter: Parameter, modifier: str, value: str) -> Criterion:
-        if parameter.kind is SearchKind.SPECIAL:
-            raise NotSupported(f"'{parameter.code}' is not supported by this server")
         if modifier == MISSING and parameter.kind is not SearchKind.COMPOSITE:
             return Missing(parameter, parse_missing(value))
         type = ""

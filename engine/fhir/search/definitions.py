@@ -29,6 +29,10 @@ class SearchDefinitions(Protocol):
         """All of a type, in order of their codes."""
         ...
 
+    def refused(self, type: str) -> Mapping[str, str]:
+        """Published parameters of a type that are not supported, by code, and why."""
+        ...
+
     def rows(self, type: str, body: bytes) -> Rows:
         """The index rows of a stored body. Pure; may be called in any thread."""
         ...

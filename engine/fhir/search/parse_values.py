@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.errors import BadParameter, NotSupported
+from engine.errors import BadParameter
 from engine.fhir.definitions.model import Definitions, SearchKind, TypeKind
 from engine.fhir.ids import ID_PATTERN, ID_RULE, TYPE_PATTERN
 from engine.fhir.search.escaping import split, unescape
@@ -75,7 +75,7 @@ def parse_value(
     type: str = "",
 ) -> Value:
     """One value, its escapes still in it, as `parameter` compares it. `type`: of a reference, the
-    type that its name demands (`subject:Patient`). Raises BadParameter, NotSupported."""
+    type that its name demands (`subject:Patient`). Raises BadParameter."""
     if len(text) > VALUE_CHARS_MAX:
         raise BadParameter(f"a value has more than {VALUE_CHARS_MAX} characters: shorten it")
     match parameter.kind:
@@ -96,7 +96,7 @@ def parse_value(
         case SearchKind.COMPOSITE:
             return _composite(parameter, text, reading)
         case SearchKind.SPECIAL:
-            raise NotSupported(f"'{parameter.code}' is a parameter that this server does not have")
+            raise AssertionError("no definitions hold a special parameter")
 
 
 # Tokens.

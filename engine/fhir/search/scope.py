@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.errors import BadParameter, UnknownParameter
+from engine.errors import BadParameter, NotSupported, UnknownParameter
 from engine.fhir.definitions.model import SearchKind
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.parse_values import is_resource_type, resource_types
@@ -28,9 +28,13 @@ class Scope(msgspec.Struct, frozen=True):
     types: tuple[str, ...]
 
     def parameter(self, code: str) -> Parameter:
-        """The parameter of this code. Raises UnknownParameter."""
+        """The parameter of this code. Raises UnknownParameter; NotSupported for one that is
+        published and not here."""
         found = self._find(code)
         if found is None:
+            for type in self.types:
+                if (reason := self.search.refused(type).get(code)) is not None:
+                    raise NotSupported(f"'{code}' of {type} is not supported: {reason}")
             raise UnknownParameter(
                 f"'{shown(code)}' is not a search parameter of {self._described()}"
             )
