@@ -25,6 +25,7 @@ _CODED = ("Coding", "CodeableConcept", "Identifier", "ContactPoint")
 _QUANTITIES = ("Quantity", "Age", "Duration", "Count", "Distance")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _HISTORY = re.compile(r"/_history/[A-Za-z0-9\-.]{1,64}$")
+_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _TYPE_AND_ID = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})")
 
 # What is read of a value of a FHIR type, for a kind of parameter. Published parameters also
@@ -43,13 +44,8 @@ READABLE: Mapping[SearchKind, frozenset[str]] = {
 SEVERAL = frozenset(("CodeableConcept", "HumanName", "Address", "Range", "canonical"))
 
 
-class Measure(NamedTuple):
-    """A quantity with its unit. "" for what is not there."""
-
-    value: float
-    system: str
-    code: str
-    unit: str
+Unit = tuple[str, str, str]  # system, code and unit of a quantity; "" for what is not there
+Measure = tuple[float, Unit]
 
 
 class Pointer(NamedTuple):
@@ -87,7 +83,9 @@ def read_coding(value: Any) -> list[tuple[str, str]]:
     """A Coding."""
     if type(value) is not dict:
         return []
-    system, code = text_of(value.get("system")), text_of(value.get("code"))
+    system, code = value.get("system", ""), value.get("code", "")
+    if type(system) is not str or type(code) is not str:
+        system, code = text_of(system), text_of(code)
     return [(system, code)] if system or code else []
 
 
@@ -259,14 +257,17 @@ def read_measure(value: Any) -> list[Measure]:
     """A Quantity. Its comparator says that the true value is not known, and is passed over."""
     if type(value) is not dict:
         return []
-    number = value.get("value")
+    get = value.get
+    number = get("value")
     if type(number) is not float or not isfinite(number):
         numbers = read_number(number)
         if not numbers:
             return []
         number = numbers[0]
-    get = value.get
-    return [Measure(number, text_of(get("system")), text_of(get("code")), text_of(get("unit")))]
+    unit = (get("system", ""), get("code", ""), get("unit", ""))
+    if any(type(text) is not str for text in unit):
+        unit = (text_of(unit[0]), text_of(unit[1]), text_of(unit[2]))
+    return [(number, unit)]
 
 
 def read_money(value: Any) -> list[Measure]:
@@ -274,8 +275,8 @@ def read_money(value: Any) -> list[Measure]:
     if type(value) is not dict:
         return []
     currency = text_of(value.get("currency"))
-    numbers = read_number(value.get("value"))
-    return [Measure(number, CURRENCIES if currency else "", currency, "") for number in numbers]
+    unit = (CURRENCIES if currency else "", currency, "")
+    return [(number, unit) for number in read_number(value.get("value"))]
 
 
 def read_range(value: Any) -> list[Measure]:
@@ -293,7 +294,7 @@ def measure_reader(type: str) -> Callable[[Any], list[Measure]]:
 def number_reader(type: str) -> Callable[[Any], list[float]]:
     """For a type that READABLE has for numbers."""
     if type == "Range":
-        return lambda value: [measure.value for measure in read_range(value)]
+        return lambda value: [number for number, _ in read_range(value)]
     return read_number
 
 
@@ -312,22 +313,12 @@ class ReferenceReader:
     def __init__(self, bases: Iterable[str], types: Iterable[str]) -> None:
         self._bases = tuple(base.rstrip("/") + "/" for base in bases)
         self._types = frozenset(types)
-        self._known: dict[str, Pointer | None] = {}
 
     def pointer(self, text: str) -> Pointer | None:
         """Where a reference's text leads; None for a contained resource or nonsense."""
-        try:
-            return self._known[text]
-        except KeyError:
-            pass
-        found = self._pointer(text)
-        if len(text) <= 2 * CACHED_CHARACTERS_MAX:
-            if len(self._known) >= CACHED_MAX:
-                self._known.clear()
-            self._known[text] = found
-        return found
-
-    def _pointer(self, text: str) -> Pointer | None:
+        type, _, id = text.partition("/")
+        if type in self._types and _ID.fullmatch(id):  # nearly all
+            return Pointer(type, id, ())
         current = _HISTORY.sub("", text)
         relative = current
         for base in self._bases:
@@ -339,9 +330,9 @@ class ReferenceReader:
         if not _SCHEME.match(text):
             return None
         tail = _TYPE_AND_ID.fullmatch("/".join(current.split("/")[-2:]))
-        type = tail[1] if tail is not None and tail[1] in self._types else ""
+        named = tail[1] if tail is not None and tail[1] in self._types else ""
         urls = dict.fromkeys((*urls_of(text), *urls_of(current)))
-        return Pointer(type, "", tuple(urls))
+        return Pointer(named, "", tuple(urls))
 
     def type_of(self, value: Any) -> str:
         """The type of resource that a Reference says it leads to; "" if it does not."""

@@ -17,19 +17,36 @@ class _Node:
 
     def __init__(self) -> None:
         self.sinks: list[Sink] = []
+        self.by_member: dict[str, list[Sink]] = {}
         self.ways: dict[tuple[Step, ...], _Node] = {}
 
 
-def compile_walk(chains: Iterable[tuple[Chain, Sink]]) -> Sink:
-    """A function that takes an object and a collector, and calls each chain's sink with every
-    value that the chain leads to, and the collector."""
-    root = _Node()
-    for chain, sink in chains:
-        node = root
+class Walk:
+    """Chains and their sinks, to be compiled into one function."""
+
+    def __init__(self) -> None:
+        self._root = _Node()
+
+    def add(self, chain: Chain, sink: Sink) -> None:
+        """Call the sink with every value that the chain leads to, and the collector."""
+        self._at(chain).sinks.append(sink)
+
+    def add_if(self, chain: Chain, members: Iterable[str], sink: Sink) -> None:
+        """Call the sink with every object that the chain leads to, once for each of these JSON
+        members that it has."""
+        node = self._at(chain)
+        for member in members:
+            node.by_member.setdefault(member, []).append(sink)
+
+    def compiled(self) -> Sink:
+        """A function that takes an object and the collector."""
+        return _visitor(self._root)
+
+    def _at(self, chain: Chain) -> _Node:
+        node = self._root
         for way in _ways(chain.steps):
             node = node.ways.setdefault(way, _Node())
-        node.sinks.append(sink)
-    return _visitor(root)
+        return node
 
 
 def _ways(steps: tuple[Step, ...]) -> list[tuple[Step, ...]]:
@@ -43,52 +60,60 @@ def _ways(steps: tuple[Step, ...]) -> list[tuple[Step, ...]]:
     return ways
 
 
+# What is done with a member: whether it has to be an array, for its value or each item, and
+# for the object that has it.
+_Member = tuple[bool, Sink | None, tuple[Sink, ...]]
+
+
 def _visitor(node: _Node) -> Sink:
-    sinks = tuple(node.sinks)
-    if not node.ways:
-        return sinks[0] if len(sinks) == 1 else _to_all(sinks)
-    singles: list[tuple[str, Sink]] = []
-    arrays: list[tuple[str, Sink]] = []
-    tests: list[Sink] = list(sinks)
+    if not node.ways and not node.by_member:
+        return node.sinks[0] if len(node.sinks) == 1 else _to_all(tuple(node.sinks))
+    found: dict[str, _Member] = {}
+    others: list[Sink] = list(node.sinks)
     for way, inner in node.ways.items():
         visit = _visitor(inner)
         match way:
-            case (Get(key, many=False),):
-                singles.append((key, visit))
-            case (Get(key),):
-                arrays.append((key, visit))
+            case (Get(key, many),):
+                assert key not in found  # a member is an array or it is not
+                found[key] = (many, visit, ())
             case (Get(key), At(index)):
-                tests.append(_at(key, index, visit))
+                others.append(_at(key, index, visit))
             case (Keep(_, test),):
-                tests.append(_kept(test, visit))
+                others.append(_kept(test, visit))
             case (Compute(_, test),):
-                tests.append(_computed(test, visit))
+                others.append(_computed(test, visit))
             case _:
                 raise AssertionError(way)
-    return _fork(tuple(singles), tuple(arrays), tuple(tests))
+    for key, sinks in node.by_member.items():
+        many, member, _ = found.get(key, (False, None, ()))
+        found[key] = (many, member, tuple(sinks))
+    visit = _members(found)
+    return _to_all((*others, visit)) if others else visit
 
 
-def _fork(
-    singles: tuple[tuple[str, Sink], ...],
-    arrays: tuple[tuple[str, Sink], ...],
-    others: tuple[Sink, ...],
-) -> Sink:
+def _members(ways: dict[str, _Member]) -> Sink:
+    """The members that are there are looked up, not all that could be there."""
+    get = ways.get
+
     def visit(value: Any, found: Any) -> None:
-        for other in others:
-            other(value, found)
         if type(value) is not dict:
             return
-        get = value.get
-        for key, inner in singles:
-            member = get(key)
-            if member is not None and type(member) is not list:
+        for key, member in value.items():
+            way = get(key)
+            if way is None or member is None:
+                continue
+            many, inner, sinks = way
+            if inner is None:
+                pass
+            elif many:
+                if type(member) is list:
+                    for item in member:
+                        if item is not None:
+                            inner(item, found)
+            elif type(member) is not list:
                 inner(member, found)
-        for key, inner in arrays:
-            items = get(key)
-            if type(items) is list:
-                for item in items:
-                    if item is not None:
-                        inner(item, found)
+            for sink in sinks:
+                sink(value, found)
 
     return visit
 
