@@ -6,16 +6,13 @@ how definitions are made of it is the engine's.
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
-from importlib.util import find_spec
 from typing import Protocol
 
 import msgspec
 
 from engine.fhir.definitions.load import load_definitions
-from engine.fhir.definitions.model import Definitions
 from engine.fhir.search.definitions import SearchDefinitions
-from engine.fhir.search.rows import Rows
-from engine.fhir.search.tree import Parameter
+from engine.fhir.search.registry import Release, build_search, path_names
 from engine.tenant import DEFAULT_TENANT, TenantId
 
 SEARCH_PARAMETER = "SearchParameter"  # writing one changes what can be searched for
@@ -65,16 +62,14 @@ class ReleaseMakers:
 
     def __init__(self, settings: SearchSettings) -> None:
         self._settings = settings
-        self._definitions: Definitions | None = None
+        self._release: Release | None = None
 
     def __call__(self, tenant: TenantId) -> DefinitionsMaker:
         """The maker of one tenant's definitions."""
-        if find_spec("engine.fhir.search.registry") is None:
-            return _Interim()
-        if self._definitions is None:
-            self._definitions = load_definitions(self._settings.release)
+        if self._release is None:
+            self._release = Release(load_definitions(self._settings.release))
         return ReleaseMaker(
-            self._definitions,
+            self._release,
             base_urls=self._settings.base_urls(tenant),
             zone=self._settings.zone,
         )
@@ -83,18 +78,14 @@ class ReleaseMakers:
 class ReleaseMaker:
     """DefinitionsMaker from a published release of FHIR."""
 
-    def __init__(
-        self, definitions: Definitions, *, base_urls: tuple[str, ...], zone: tzinfo
-    ) -> None:
-        self._definitions = definitions
+    def __init__(self, release: Release, *, base_urls: tuple[str, ...], zone: tzinfo) -> None:
+        self._release = release
         self._base_urls = base_urls
         self._zone = zone
 
     def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
         """See DefinitionsMaker."""
-        from engine.fhir.search.registry import path_names
-
-        return path_names(self._definitions, own)
+        return path_names(self._release, own)
 
     def make(
         self,
@@ -105,10 +96,8 @@ class ReleaseMaker:
         path_numbers: Mapping[str, int],
     ) -> SearchDefinitions:
         """See DefinitionsMaker."""
-        from engine.fhir.search.registry import build_search
-
         return build_search(
-            self._definitions,
+            self._release,
             own=own,
             generation=generation,
             secret=secret,
@@ -116,40 +105,3 @@ class ReleaseMaker:
             base_urls=self._base_urls,
             zone=self._zone,
         )
-
-
-class _Interim:
-    """Until the registry is there: nothing can be searched for."""
-
-    generation = 0
-
-    def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
-        return ()
-
-    def make(
-        self,
-        own: Sequence[bytes],
-        *,
-        generation: int,
-        secret: bytes,
-        path_numbers: Mapping[str, int],
-    ) -> SearchDefinitions:
-        made = _Interim()
-        made.generation = generation
-        return made
-
-    @property
-    def definitions(self) -> Definitions:
-        return load_definitions()
-
-    def parameter(self, type: str, code: str) -> Parameter | None:
-        return None
-
-    def parameters(self, type: str) -> Sequence[Parameter]:
-        return ()
-
-    def rows(self, type: str, body: bytes) -> Rows:
-        return Rows()
-
-    def compartment(self, compartment: str) -> Mapping[str, Sequence[Parameter]]:
-        return {}

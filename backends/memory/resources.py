@@ -7,7 +7,9 @@ what is visible at a cut is exactly what has a lastUpdated up to its transaction
 from collections.abc import Sequence
 
 from backends.clock import StoreClock
-from backends.memory.state import SEQ_BITS, Process, Row, StoreState
+from backends.definitions import SEARCH_PARAMETER
+from backends.memory.definitions import check_usable
+from backends.memory.state import SEQ_BITS, MemoryWorld, Process, Row, StoreState
 from engine.errors import Conflict, VersionMismatch
 from engine.instant import format_instant
 from engine.model import Ingested, Prepared, StoreStatistics, Version, Written
@@ -22,7 +24,7 @@ class MemoryResources:
 
     async def read(self, type: str, id: str) -> Version | None:
         """See ResourceReader."""
-        return await self._process.look(lambda: _version_of(_current(self._store, type, id)))
+        return await self._process.look(lambda: current_version(self._store, type, id))
 
     async def vread(self, type: str, id: str, version: int) -> Version | None:
         """See ResourceReader."""
@@ -34,50 +36,61 @@ class MemoryResources:
 
     async def create(self, resource: Prepared) -> Written:
         """See ResourceWriter."""
-        return await self._process.effect(lambda: _create(self._store, self._clock, resource))
+        return await self._process.effect(lambda: _create(self._world, self._store, resource))
 
     async def update(self, resource: Prepared, *, if_match: int | None = None) -> Written:
         """See ResourceWriter."""
         return await self._process.effect(
-            lambda: _update(self._store, self._clock, resource, if_match)
+            lambda: update(self._world, self._store, resource, if_match)
         )
 
     async def delete(self, type: str, id: str, *, if_match: int | None = None) -> Version | None:
         """See ResourceWriter."""
         return await self._process.effect(
-            lambda: _delete(self._store, self._clock, type, id, if_match)
+            lambda: delete(self._world, self._store, type, id, if_match)
         )
 
     async def ingest(self, resources: Sequence[Prepared]) -> Ingested:
         """See BulkWriter."""
-        return await self._process.effect(lambda: _ingest(self._store, self._clock, resources))
+        return await self._process.effect(
+            lambda: _ingest(self._store, self._world.clock, resources)
+        )
 
     @property
-    def _clock(self) -> StoreClock:
-        return self._process.world.clock
+    def _world(self) -> MemoryWorld:
+        return self._process.world
 
 
-def _create(store: StoreState, clock: StoreClock, resource: Prepared) -> Written:
+def current_version(store: StoreState, type: str, id: str) -> Version | None:
+    """The newest, a deletion included."""
+    return _version_of(_current(store, type, id))
+
+
+def _create(world: MemoryWorld, store: StoreState, resource: Prepared) -> Written:
     if _live(store, resource.type, resource.id) is not None:
         raise Conflict("there is a resource with this id already")
-    return _put(store, resource, _write_time(store, clock))
+    return update(world, store, resource, None)
 
 
-def _update(
-    store: StoreState, clock: StoreClock, resource: Prepared, if_match: int | None
+def update(
+    world: MemoryWorld, store: StoreState, resource: Prepared, if_match: int | None
 ) -> Written:
+    """See ResourceWriter."""
     _require_match(_live(store, resource.type, resource.id), if_match)
-    return _put(store, resource, _write_time(store, clock))
+    if resource.type == SEARCH_PARAMETER:
+        check_usable(world, store, resource.body(1, format_instant(0)))
+    return _put(store, resource, _write_time(store, world.clock))
 
 
-def _delete(
-    store: StoreState, clock: StoreClock, type: str, id: str, if_match: int | None
+def delete(
+    world: MemoryWorld, store: StoreState, type: str, id: str, if_match: int | None
 ) -> Version | None:
+    """See ResourceWriter."""
     _require_match(_live(store, type, id), if_match)
     current = _current(store, type, id)
     if current is None or current.version.deleted:
         return _version_of(current)
-    updated_ms = _write_time(store, clock)
+    updated_ms = _write_time(store, world.clock)
     return _append(store, Version(type, id, current.version.version + 1, updated_ms, None))
 
 

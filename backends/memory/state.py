@@ -15,6 +15,7 @@ import trio
 from backends.clock import StoreClock
 from backends.definitions import MakerOf, ReleaseMakers, SearchSettings
 from engine.errors import StoreUnavailable
+from engine.fhir.search.definitions import SearchDefinitions
 from engine.model import (
     ExportRequest,
     ExportStatus,
@@ -71,6 +72,7 @@ class StoreState:
     """One tenant's resource store."""
 
     id: str
+    tenant: TenantId
     seq: int = 0
     cut_ms: int = 0  # the last transactionTime
     last_ms: int = 0  # the highest lastUpdated
@@ -78,6 +80,8 @@ class StoreState:
     rows: list[Row] = field(default_factory=list)  # in commit order
     versions: dict[tuple[str, str], list[Row]] = field(default_factory=dict)
     pins: dict[JobId, PinRow] = field(default_factory=dict)
+    definitions: SearchDefinitions | None = None  # made when they were last asked for
+    defined_by: list[bytes] = field(default_factory=list)  # the tenant's own, of those
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 from backends.memory.bulk import MemoryBulk
+from backends.memory.history import MemoryHistories
 from backends.memory.resources import MemoryResources
+from backends.memory.session import MemoryTransact
 from backends.memory.state import Process, StoreState, TenantRow
 from engine.errors import NotFound
 from engine.tenant import Tenant, TenantId, TenantKey
 
 
-class MemoryTenantStore(MemoryResources, MemoryBulk):
+class MemoryTenantStore(MemoryResources, MemoryHistories, MemoryTransact, MemoryBulk):
     """TenantStore: all that one tenant's store does."""
 
 
@@ -44,7 +46,7 @@ class MemoryTenants:
         world = self._process.world
         if id not in world.tenants:
             tenant = Tenant(id, TenantKey(world.new_key()))
-            world.tenants[id] = TenantRow(tenant, StoreState(world.new_id()))
+            world.tenants[id] = TenantRow(tenant, StoreState(world.new_id(), id))
         return world.tenants[id].tenant
 
 

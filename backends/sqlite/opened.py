@@ -1,7 +1,8 @@
 """What the sides of one tenant's store share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import apsw
 
@@ -14,8 +15,15 @@ from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.tree import Query
 from engine.model import Version
 
-# Up to so many live matches of a query, on a connection that may be the writer's.
-Find = Callable[[apsw.Connection, Query, SearchDefinitions, int], Sequence[Version]]
+
+class Find(Protocol):
+    """Searches on a connection, which may be the writer's."""
+
+    def __call__(
+        self, connection: apsw.Connection, query: Query, search: SearchDefinitions, *, limit: int
+    ) -> Sequence[Version]:
+        """Up to so many live matches, in the query's order. Raises NotIndexed."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +35,7 @@ class OpenedFile:
     doors: Doors
     points: Readers  # for single reads
     scans: Readers  # for plans and streams; bounded in what a statement may build
+    searches: Readers  # for queries, which take longer than single reads
     writer: Writer
     definitions: TenantDefinitions
     find: Find  # for searches inside a change

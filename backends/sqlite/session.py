@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TypeVar
 
-from backends.sqlite.definitions import require_indexed
 from backends.sqlite.live import delete, find_current, put
 from backends.sqlite.opened import Find, OpenedFile
 from backends.sqlite.transaction import WriteTransaction
@@ -43,9 +42,8 @@ class SqliteSession:
 
     async def find(self, query: Query, *, limit: int) -> Sequence[Version]:
         """See WriteSession. Raises NotIndexed."""
-        connection = self._transaction.connection
-        require_indexed(connection, query)
-        return self._find(connection, query, self._transaction.definitions, limit)
+        transaction = self._transaction
+        return self._find(transaction.connection, query, transaction.definitions, limit=limit)
 
     async def put(self, resource: Prepared) -> Written:
         """See WriteSession."""

@@ -4,12 +4,11 @@ Several processes may have the same file open. Each has a writer of its own; the
 lock puts their transactions in order.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_bytes
 
-import apsw
 import trio
 
 from backends.clock import StoreClock
@@ -20,34 +19,27 @@ from backends.sqlite.connection import Tuning, immediate, open_connection, trans
 from backends.sqlite.definitions import SECRET_BYTES, TenantDefinitions
 from backends.sqlite.doors import Doors
 from backends.sqlite.gate import Gate
+from backends.sqlite.history import Histories
 from backends.sqlite.index import KnownKeys
 from backends.sqlite.ingest import Ingest, create_staging
 from backends.sqlite.migrate import TENANT, prepare_file
 from backends.sqlite.opened import Find, OpenedFile
 from backends.sqlite.readers import Readers
 from backends.sqlite.resources import Resources
+from backends.sqlite.search.run import find
+from backends.sqlite.search.store import SEARCHER, Search
 from backends.sqlite.session import Transact
 from backends.sqlite.stream import SCANNER
 from backends.sqlite.transaction import Target
 from backends.sqlite.writer import Writer
-from engine.fhir.search.definitions import SearchDefinitions
-from engine.fhir.search.tree import Query
-from engine.model import Version
 
 CLOSE_SECONDS_MAX = 30
 POINT_CONNECTIONS_MAX = 4
+SEARCH_CONNECTIONS_MAX = 4
 SCAN_CONNECTIONS_MAX = 8  # jobs at once times lanes, and plans
 
 
-def _find(
-    connection: apsw.Connection, query: Query, search: SearchDefinitions, limit: int
-) -> Sequence[Version]:
-    from backends.sqlite.search.run import find
-
-    return find(connection, query, search, limit=limit)
-
-
-class SqliteTenantStore(Resources, Transact, Ingest, Bulk):
+class SqliteTenantStore(Resources, Histories, Transact, Search, Ingest, Bulk):
     """See engine.ports.TenantStore."""
 
     def __init__(self, file: OpenedFile) -> None:
@@ -62,7 +54,7 @@ async def open_tenant_store(
     doors: Doors,
     new_id: Callable[[], str],
     maker: DefinitionsMaker,
-    find: Find = _find,
+    find: Find = find,
 ) -> AsyncIterator[SqliteTenantStore]:
     """Open a tenant's file, created if there is none; `new_id` names a new store, `maker`
     makes its search definitions.
@@ -82,6 +74,13 @@ async def open_tenant_store(
         set_up=create_staging,
     )
     points = Readers(path, door=doors.read, gate=gate, connections_max=POINT_CONNECTIONS_MAX)
+    searches = Readers(
+        path,
+        door=doors.search,
+        gate=gate,
+        connections_max=SEARCH_CONNECTIONS_MAX,
+        tuning=SEARCHER,
+    )
     scans = Readers(
         path, door=doors.scan, gate=gate, connections_max=SCAN_CONNECTIONS_MAX, tuning=SCANNER
     )
@@ -94,6 +93,7 @@ async def open_tenant_store(
 
     def close_all() -> None:
         points.close()
+        searches.close()
         scans.close()
         checkpointer.close()
         writer.close_connection()  # the last one of all processes empties the WAL
@@ -105,6 +105,7 @@ async def open_tenant_store(
             clock=clock,
             doors=doors,
             points=points,
+            searches=searches,
             scans=scans,
             writer=writer,
             definitions=definitions,
