@@ -82,7 +82,7 @@ def test_form_of_the_answer_is_passed_over():
     assert (found.understood, found.issues) == ((), ())
 
 
-@pytest.mark.parametrize("name", ["_count", "_total", "_summary", "_sort", "_cursor", "_elements"])
+@pytest.mark.parametrize("name", ["_count", "_total", "_summary", "_cursor", "_elements"])
 def test_result_parameter_that_comes_twice_is_refused(name):
     value = {"_count": "0", "_total": "none", "_summary": "true"}.get(name, "name")
     with pytest.raises(BadParameter, match="more than once"):
@@ -111,6 +111,12 @@ def test_sort_has_keys_in_their_order():
         (None, False, True),
         (None, True, False),
     ]
+
+
+def test_sort_that_comes_again_adds_inner_keys():
+    once = parse("Observation", ("_sort", "status,-date,_id")).query.sort
+    twice = parse("Observation", ("_sort", "status"), ("_sort", "-date,status"), ("_sort", "_id"))
+    assert twice.query.sort == once
 
 
 def test_sort_key_that_comes_again_changes_nothing():
@@ -228,6 +234,13 @@ def test_system_search_includes_from_every_type():
 )
 def test_include_that_leads_nowhere_is_refused(name, value, error):
     refused("Observation", name, value, error)
+
+
+def test_summary_of_the_text_does_not_go_with_includes():
+    with pytest.raises(BadParameter) as caught:
+        parse("Observation", ("_summary", "text"), ("_include", "Observation:subject"))
+    assert caught.value.expression == "_summary"
+    assert parse("Observation", ("_summary", "text")).summary is Summary.TEXT
 
 
 def test_includes_have_a_bound():

@@ -131,9 +131,25 @@ def test_string_without_anything_to_compare_is_refused():
     assert criterion("Patient", "name:exact", "\u0301").values == (Text("\u0301"),)
 
 
-def test_uri_is_the_whole_text_with_its_version():
-    assert value("ValueSet", "url", "http://x/ValueSet/a|1.0") == Text("http://x/ValueSet/a|1.0")
+def test_uri_is_the_whole_text():
+    assert value("Patient", "_profile", "http://x/p|1.0") == Text("http://x/p|1.0")
     assert value("Patient", "_profile", "urn:oid:1.2") == Text("urn:oid:1.2")
+    assert value("Subscription", "url", "http://x|1") == Text("http://x|1")
+
+
+def test_url_of_a_canonical_resource_with_a_version_asks_for_both():
+    found = parse("ValueSet", ("url", "http://x/ValueSet/a|1.0"))
+    url, version = found.query.criteria
+    assert (url.parameter.code, url.values) == ("url", (Text("http://x/ValueSet/a"),))
+    assert (version.parameter.code, version.values) == ("version", (Token(None, "1.0"),))
+    assert found.understood == (("url", "http://x/ValueSet/a|1.0"),)
+
+
+def test_url_of_a_canonical_resource_with_a_version_stands_alone():
+    refused("ValueSet", "url", "http://x|1,http://y|2", NotSupported)
+    refused("ValueSet", "url:below", "http://x|1", NotSupported)
+    refused("ImplementationGuide", "depends-on.url", "http://x|1", NotSupported)
+    assert value("ValueSet", "url", r"http://x\|1") == Text("http://x|1")
 
 
 @pytest.mark.parametrize("name", ["above", "below"])
@@ -273,6 +289,14 @@ def test_reference_is_local_or_an_absolute_url(text, meant):
     assert value("Observation", "subject", text) == meant
 
 
+def test_reference_to_a_version_warns_that_others_are_found_too():
+    (issue,) = parse("Observation", ("subject", "Patient/23/_history/4")).issues
+    assert (issue.severity, issue.code) == ("warning", "processing")
+    assert "without their version" in issue.diagnostics
+    assert parse("Observation", ("subject", "Patient/23")).issues == ()
+    assert parse("CarePlan", ("instantiates-canonical", "http://x|1")).issues == ()
+
+
 def test_reference_by_id_may_have_every_allowed_type():
     found = value("Observation", "subject", "23")
     assert (set(found.types), found.id) == ({"Patient", "Group", "Device", "Location"}, "23")
@@ -289,9 +313,15 @@ def test_a_type_as_modifier_is_the_type_of_the_id():
     assert value("Observation", "subject:Patient", "Patient/23") == Reference(("Patient",), "23")
 
 
-@pytest.mark.parametrize("text", ["Group/23", f"{BASE_URL}/Group/2", "http://elsewhere/Group/23"])
+@pytest.mark.parametrize("text", ["Group/23", f"{BASE_URL}/Group/2"])
 def test_a_type_as_modifier_contradicted_by_the_value_is_refused(text):
     refused("Observation", "subject:Patient", text)
+
+
+def test_a_type_as_modifier_does_not_go_with_urls_of_elsewhere():
+    assert "leave :Patient out" in refused("Observation", "subject:Patient", "http://x/Patient/2")
+    found = value("Observation", "subject:Patient", f"{BASE_URL}/Patient/2")
+    assert found == Reference(("Patient",), "2")
 
 
 def test_a_type_that_is_no_target_is_refused():
@@ -331,7 +361,15 @@ def test_above_and_below_of_a_reference_follow_its_hierarchy(name):
 
 def test_above_and_below_of_a_reference_without_a_hierarchy_are_refused():
     assert "hierarchy" in refused("Observation", "subject:below", "Patient/1")
-    refused("Encounter", "location:below", "http://elsewhere/Location/1", NotSupported)
+    refused("Encounter", "location:above", "http://elsewhere/Location/1", NotSupported)
+    refused("Encounter", "location:below", "Location/1/_history/2", NotSupported)
+
+
+def test_below_a_canonical_url_is_every_version_of_it():
+    found = criterion("CarePlan", "instantiates-canonical:below", "http://x/PlanDefinition/p")
+    assert found.modifier is Modifier.NONE
+    assert found.values == (Reference(url="http://x/PlanDefinition/p"),)
+    refused("CarePlan", "instantiates-canonical:below", "http://x/p|1", NotSupported)
 
 
 # Composites.

@@ -58,6 +58,7 @@ class Criteria:
         self._values = 0
         self._branches = 0
         self._comparisons = 0
+        self.unversioned = False  # whether a reference named a version, which is not compared
 
     def parse(self, scope: Scope, name: str, value: str) -> Criterion:
         """One parameter of a query as a criterion.
@@ -73,6 +74,16 @@ class Criteria:
                 f"the query has more than {VALUES_MAX} values: send it in several requests"
             )
         return self._criterion(scope, name, value, 0)
+
+    def split_version(self, scope: Scope, name: str, value: str) -> list[tuple[str, str]]:
+        """`url=url|version` of a canonical resource asks for two of its parameters: these. All
+        else is returned as it is."""
+        pieces = split(value, "|") if name == "url" and "|" in value else []
+        if len(pieces) != 2 or not all(pieces) or len(split(value, ",")) > 1:
+            return [(name, value)]
+        if not _is_versioned(scope, scope.parameter(name)):
+            return [(name, value)]
+        return [("url", pieces[0]), ("version", pieces[1])]
 
     def _criterion(self, scope: Scope, name: str, value: str, depth: int) -> Criterion:
         if depth > DEPTH_MAX:
@@ -164,6 +175,12 @@ class Criteria:
             check_modifier(parameter.kind, parameter.code, modifier)
         pieces = self._alternatives(value)
         self._spend_comparisons(len(pieces))
+        versioned = any(len(split(piece, "|")) > 1 for piece in pieces)
+        if versioned and _is_versioned(scope, parameter):
+            raise NotSupported(
+                "url|version is understood as a single value, without a modifier and outside of "
+                "chains: ask for the version by the parameter 'version'"
+            )
         if modifier == IDENTIFIER:
             return ReferenceIdentifier(parameter, tuple(map(token, pieces)))
         by = Modifier(modifier)
@@ -173,9 +190,9 @@ class Criteria:
                 for piece in pieces
             )
         )
-        self._spend_comparisons(
-            sum(len(one.types) - 1 for one in values if isinstance(one, Reference) and one.types)
-        )
+        references = [one for one in values if isinstance(one, Reference)]
+        self._spend_comparisons(sum(len(one.types) - 1 for one in references if one.types))
+        self.unversioned |= any(one.id and one.version for one in references)
         if parameter.kind is SearchKind.REFERENCE and by is not Modifier.NONE:
             return self._along(scope, parameter, values, by)
         return Compare(parameter, values, by)
@@ -197,15 +214,18 @@ class Criteria:
         self, scope: Scope, parameter: Parameter, values: tuple[Value, ...], by: Modifier
     ) -> Criterion:
         """`:above` and `:below` of a reference: what stands over or under a resource."""
-        types: dict[str, None] = {}
-        for value in values:
-            assert isinstance(value, Reference), "values of a reference parameter"
-            if value.url or value.version:
-                raise NotSupported(
-                    f":{by} of a reference compares resources of this server by their hierarchy: "
-                    "give an id or Type/id"
-                )
-            types |= dict.fromkeys(value.types)
+        references = [value for value in values if isinstance(value, Reference)]
+        if any(one.version for one in references):
+            raise NotSupported(
+                f":{by} with a version is not supported: give a reference without one"
+            )
+        if by is Modifier.BELOW and all(one.url for one in references):
+            return Compare(parameter, values)  # a canonical url: every version of it
+        if any(one.url for one in references):
+            raise NotSupported(
+                f":{by} of a reference goes along resources of this server: give an id or Type/id"
+            )
+        types = dict.fromkeys(type for one in references for type in one.types)
         hierarchy = scope.hierarchy(tuple(types))
         if not hierarchy:
             raise BadParameter(
@@ -266,6 +286,15 @@ class Criteria:
         if not is_id(id):
             raise BadParameter(f"a value of '{code}' is the id of a List: {ID_RULE}")
         return Listed(id)
+
+
+def _is_versioned(scope: Scope, parameter: Parameter) -> bool:
+    """Whether this is the url by which canonical references name a resource with its version."""
+    return (
+        parameter.code == "url"
+        and parameter.kind is SearchKind.URI
+        and all(scope.search.parameter(type, "version") is not None for type in scope.types)
+    )
 
 
 def _always_there(values: list[str]) -> Criterion:

@@ -41,7 +41,6 @@ _LOCAL = re.compile(
     rf"|(?P<vtype>{TYPE_PATTERN})/(?P<vid>{ID_PATTERN})/_history/(?P<version>{ID_PATTERN})"
 )
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:\S+")
-_REMOTE_TYPE = re.compile(rf"/({TYPE_PATTERN})/{ID_PATTERN}(?:/_history/{ID_PATTERN})?$")
 
 _ABSTRACT = frozenset({"Resource", "DomainResource"})
 
@@ -239,9 +238,11 @@ def _remote(url: str, version: str, type: str) -> Reference:
             f"a reference is an id ({ID_RULE}), Type/id, Type/id/_history/version, an absolute "
             "url, or a canonical url|version"
         )
-    found = _REMOTE_TYPE.search(url)
-    if type and found and found[1] != type:
-        raise BadParameter(f"the name demands {type} and the url names another type")
+    if type:
+        raise BadParameter(
+            f"what an absolute url of elsewhere points to has no type that is known here: leave "
+            f":{type} out"
+        )
     return Reference(url=url, version=version)
 
 

@@ -34,6 +34,13 @@ PARAMETERS_MAX = 500  # names with values
 
 _TYPE = "_type"
 _EVERYTHING = Ids((), negated=True)
+# What search.html#versions asks for where the version of a reference is not looked at.
+_UNVERSIONED = Issue(
+    severity="warning",
+    code="processing",
+    diagnostics="references are compared without their version: what refers to another version of "
+    "the resource is found, too",
+)
 
 
 class SearchContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +60,7 @@ class ParsedSearch(msgspec.Struct, frozen=True, kw_only=True):
     # For the self link, in the order given but for _type, which comes first; without the cursor
     # and the form of the answer. Parsed again, it gives the same search.
     understood: tuple[tuple[str, str], ...]
-    issues: tuple[Issue, ...] = ()  # what a lenient search left out, and why
+    issues: tuple[Issue, ...] = ()  # what was left out, or done in another way, and why
     count: int | None = None  # resources on a page, at most the maximum; None: not given
     total: Total | None = None
     summary: Summary | None = None
@@ -188,7 +195,8 @@ class _Parsing:
                 self._understood.append((name, meant))
 
     def _take_criterion(self, name: str, value: str) -> str:
-        self._add(self._criteria.parse(self._scope, name, value))
+        for one in self._criteria.split_version(self._scope, name, value):
+            self._add(self._criteria.parse(self._scope, *one))
         return value
 
     def _add(self, criterion: Criterion) -> None:
@@ -212,6 +220,12 @@ class _Parsing:
 
     def finish(self) -> ParsedSearch:
         results = self._results
+        if results.summary is Summary.TEXT and self._includes:
+            raise BadParameter(
+                "_summary=text does not go with includes: leave one out", expression="_summary"
+            )
+        if self._criteria.unversioned:
+            self._issues.append(_UNVERSIONED)
         return ParsedSearch(
             query=Query(
                 types=self._scope.types,

@@ -88,14 +88,15 @@ def understand(
             f"{code} is not supported by this server: contained resources are found as parts of "
             "the resource that holds them"
         )
+    if code == SORT:
+        return msgspec.structs.replace(known, sort=parse_sort(scope, value, known.sort))
     field = code.removeprefix("_")
     if getattr(known, field) not in (None, "", ()):
         raise BadParameter(f"{code} is given more than once: send one")
-    meant = _parse(scope, code, value, count_max)
-    return msgspec.structs.replace(known, **{field: meant})
+    return msgspec.structs.replace(known, **{field: _parse(code, value, count_max)})
 
 
-def _parse(scope: Scope, code: str, value: str, count_max: int) -> object:
+def _parse(code: str, value: str, count_max: int) -> object:
     match code:
         case "_count":
             return parse_count(value, count_max)
@@ -105,8 +106,6 @@ def _parse(scope: Scope, code: str, value: str, count_max: int) -> object:
             return _choice(Summary, code, value)
         case "_elements":
             return parse_elements(value)
-        case "_sort":
-            return parse_sort(scope, value)
     assert code == CURSOR, "a result parameter has a rule here"
     return value
 
@@ -128,10 +127,10 @@ def parse_elements(value: str) -> tuple[str, ...]:
     return names
 
 
-def parse_sort(scope: Scope, value: str) -> tuple[SortKey, ...]:
-    """The keys of `_sort`; one that comes again changes nothing. Raises BadParameter,
-    NotSupported, TooCostly, UnknownParameter."""
-    keys: dict[str, SortKey] = {}
+def parse_sort(scope: Scope, value: str, before: tuple[SortKey, ...] = ()) -> tuple[SortKey, ...]:
+    """The keys of `_sort` after those of one that came before; a key that comes again changes
+    nothing. Raises BadParameter, NotSupported, TooCostly, UnknownParameter."""
+    keys = {_identity(key): key for key in before}
     for rule in value.split(","):
         code = rule.removeprefix("-")
         if not code:
@@ -139,10 +138,15 @@ def parse_sort(scope: Scope, value: str) -> tuple[SortKey, ...]:
                 "_sort is a list of parameters, each with a '-' before it for descending order, "
                 "such as status,-date"
             )
-        keys.setdefault(code, _sort_key(scope, code, descending=code != rule))
+        key = _sort_key(scope, code, descending=code != rule)
+        keys.setdefault(_identity(key), key)
     if len(keys) > SORT_KEYS_MAX:
         raise TooCostly(f"_sort has more than {SORT_KEYS_MAX} keys: name fewer")
     return tuple(keys.values())
+
+
+def _identity(key: SortKey) -> tuple[str, bool]:
+    return key.parameter.code if key.parameter else "", key.by_id
 
 
 def _sort_key(scope: Scope, code: str, *, descending: bool) -> SortKey:
