@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from backends.memory import resources
-from backends.memory.definitions import definitions_of
+from backends.memory.search import find
 from backends.memory.state import Process, StoreState
 from engine.fhir.search.tree import Query
 from engine.model import Prepared, Version, Written
@@ -47,10 +47,7 @@ class MemorySession:
 
     async def find(self, query: Query, *, limit: int) -> Sequence[Version]:
         """See WriteSession."""
-        from backends.memory.search import find
-
-        search = definitions_of(self._process.world, self._store)
-        return find(self._store, query, search, limit=limit)
+        return find(self._process.world, self._store, query, limit=limit)
 
     async def put(self, resource: Prepared) -> Written:
         """See WriteSession."""

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from backends.memory.bulk import MemoryBulk
 from backends.memory.history import MemoryHistories
 from backends.memory.resources import MemoryResources
+from backends.memory.search import MemorySearch
 from backends.memory.session import MemoryTransact
 from backends.memory.state import Process, StoreState, TenantRow
 from engine.errors import NotFound
 from engine.tenant import Tenant, TenantId, TenantKey
 
 
-class MemoryTenantStore(MemoryResources, MemoryHistories, MemoryTransact, MemoryBulk):
+class MemoryTenantStore(MemoryResources, MemoryHistories, MemoryTransact, MemorySearch, MemoryBulk):
     """TenantStore: all that one tenant's store does."""
 
 
