@@ -77,15 +77,17 @@ def _other_types(type: str) -> frozenset[str]:
 
 
 def _resolved(nodes: Sequence[Any]) -> list[Any]:
-    """`resolve()`: what a literal reference says of its target, which is its type."""
+    """`resolve()`: what a reference says of its target, which is its type."""
     found = []
     for node in nodes:
         data = getattr(node, "data", node)
         text = data.get("reference") if isinstance(data, dict) else data
         literal = _LITERAL.search(text) if isinstance(text, str) else None
-        if literal:
-            stub = {"resourceType": literal.group(1)}
-            found.append(ResourceNode.create_node(stub, literal.group(1)))
+        type = literal.group(1) if literal else ""
+        if not type and isinstance(data, dict):
+            type = data.get("type", "")
+        if type:
+            found.append(ResourceNode.create_node({"resourceType": type}, type))
     return found
 
 

@@ -244,18 +244,20 @@ def dates(node: Node) -> list[Span]:
 
 
 def uri_matches(node: Node, wanted: str, modifier: str) -> bool:
+    """`:below`: what is under its path, `:above`: what its path is under, by whole steps."""
     value = node.value
     if not isinstance(value, str):
         return False
+    said = {value, _unversioned(value)} if node.type == "canonical" else {value}
     if modifier == "below":
-        return value == wanted or (not _is_urn(wanted) and value.startswith(wanted))
+        return any(one == wanted or one.startswith(_as_folder(wanted)) for one in said)
     if modifier == "above":
-        return value == wanted or (not _is_urn(value) and wanted.startswith(value))
-    return value == wanted or (node.type == "canonical" and _unversioned(value) == wanted)
+        return any(one == wanted or wanted.startswith(_as_folder(one)) for one in said)
+    return wanted in said
 
 
-def _is_urn(text: str) -> bool:
-    return text.startswith("urn:")
+def _as_folder(url: str) -> str:
+    return url if url.endswith("/") else f"{url}/"
 
 
 def _unversioned(canonical: str) -> str:

@@ -60,6 +60,14 @@ def split(text: str, at: str) -> list[str]:
     return [*pieces, piece]
 
 
+def _rule(value: str) -> tuple[str, str, str]:
+    """Source, parameter and target of an include; "" for any source or target."""
+    if value == "*":
+        return "", "*", ""
+    source, code, *target = value.split(":")
+    return source, code, target[0] if target else ""
+
+
 def unescaped(text: str) -> str:
     plain, signs = "", iter(text)
     for sign in signs:
@@ -120,7 +128,7 @@ class Oracle:
 
     def _forward(self, value: str, edge: Sequence[Resource]) -> list[Resource]:
         found = []
-        source, code, target = ([*value.split(":"), "*", ""])[:3] if value != "*" else ("", "*", "")
+        source, code, target = _rule(value)
         for one in edge:
             if source and one.type != source:
                 continue
@@ -132,7 +140,7 @@ class Oracle:
         return found
 
     def _backward(self, value: str, edge: Sequence[Resource]) -> list[Resource]:
-        source, code, target = ([*value.split(":"), "*", ""])[:3]
+        source, code, target = _rule(value)
         keys = {one.key for one in edge if not target or one.type == target}
         return [
             one
@@ -241,12 +249,15 @@ class Oracle:
             "quantity": matching.amounts,
             "date": matching.dates,
             "uri": lambda node: [node.value],
-            "reference": lambda node: [target] if (target := self._said(node)) else [],
+            "reference": self._said,
         }
         return any(list(looks[parameter.kind](node)) for node in nodes)
 
-    def _said(self, node: Node) -> object:
-        return matching.target(node, self._around)
+    def _said(self, node: Node) -> list[object]:
+        """What of a reference can be compared: where it points, or its own identifier."""
+        own = node.value.get("identifier") if isinstance(node.value, dict) else None
+        said = [matching.target(node, self._around), own]
+        return [one for one in said if one]
 
     def _matches(
         self, resource: Resource, parameter: Published, modifier: str, wanted: str
@@ -294,7 +305,7 @@ class Oracle:
         if len(pieces) != len(parameter.components):
             raise Malformed(wanted)
         for component, piece in zip(parameter.components, pieces, strict=True):
-            meant = self._specification.by_url[component.definition]
+            meant = self._specification.component(parameter, component)
             nodes = values(type, component.expression, node.node)
             if not any(self._node_matches(meant, one, "", piece) for one in nodes):
                 return False
@@ -312,8 +323,12 @@ class Oracle:
         allowed: set[tuple[str, str]] = set()
         for start in starts:
             allowed |= self._hierarchy(start, modifier)
-        hits = [matching.target(node, self._around) for node in nodes]
-        return any(hit is not None and (hit.type, hit.id) in allowed for hit in hits)
+        return not allowed.isdisjoint(map(self._place_of, nodes))
+
+    def _place_of(self, node: Node) -> tuple[str, str]:
+        """Where a reference points: type and id, or no type and an address."""
+        target = matching.target(node, self._around)
+        return (target.type, target.id or target.url) if target else ("", "")
 
     def _hierarchy(self, start: tuple[str, str], modifier: str) -> set[tuple[str, str]]:
         reached, edge = {start}, [start]
@@ -324,15 +339,13 @@ class Oracle:
         return reached
 
     def _parents(self, edge: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-        found = set()
+        found: set[tuple[str, str]] = set()
         for type, id in edge:
             resource = self._world.find(type, id)
             for parameter in self._upward(type) if resource else ():
-                for node in resource.values(parameter):
-                    target = matching.target(node, self._around)
-                    if target and target.type == type:
-                        found.add((target.type, target.id))
-        return found
+                assert resource is not None
+                found |= {self._place_of(node) for node in resource.values(parameter)}
+        return {place for place in found if place[1]}
 
     def _children(self, edge: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         types = {type for type, _ in edge}
@@ -344,8 +357,10 @@ class Oracle:
         }
 
     def _upward(self, type: str) -> list[Published]:
+        """The parameters that name what a resource of this type is a part of."""
         codes = [one for one in self._specification.codes(type) if one in HIERARCHIES]
-        return [self._parameter(type, one) for one in codes]
+        found = [self._parameter(type, one) for one in codes]
+        return [one for one in found if type in self._specification.targets(one)]
 
     # Order.
 

@@ -9,6 +9,10 @@ from functools import lru_cache
 
 from engine.fhir.definitions.load import load_definitions
 
+# DocumentReference.relationship is published with the definitions of its components exchanged:
+# the one that is a reference has the expression `code`, the one that is a code `target`.
+EXCHANGED = "relationship"
+
 
 @dataclass(frozen=True)
 class Component:
@@ -63,6 +67,13 @@ class Specification:
             if found is not None:
                 return found
         return None
+
+    def component(self, parameter: Published, component: Component) -> Published:
+        """The parameter that one side of a composite is compared as."""
+        if parameter.code == EXCHANGED:
+            others = (one for one in parameter.components if one != component)
+            component = next(others)
+        return self.by_url[component.definition]
 
     def codes(self, type: str) -> Sequence[str]:
         """Of the parameters that are this type's own."""

@@ -3,15 +3,17 @@
 Values are taken from the resources, and changed a little: a query that finds nothing says less.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from random import Random
 from urllib.parse import quote
 
 from tests.oracle import matching
-from tests.oracle.fhirpath import Node
+from tests.oracle.fhirpath import Node, union, values
 from tests.oracle.matching import PREFIXES, Surroundings
 from tests.oracle.oracle import HIERARCHIES
 from tests.oracle.published import Published, specification
@@ -96,9 +98,7 @@ class Queries:
         parameter = self._reference(type)
         if parameter is None:
             return self._plain(type, "_id")
-        targets = [
-            one for one in self._world.types if one in self._specification.targets(parameter)
-        ]
+        targets = sorted(self._targets(type, parameter))
         if not targets:
             return self._plain(type, parameter.code)
         target = self._one(targets)
@@ -111,7 +111,7 @@ class Queries:
             (source, parameter)
             for source in self._world.types
             for parameter in map(self._parameter_of(source), self._used_codes(source))
-            if parameter.kind == "reference" and type in self._specification.targets(parameter)
+            if parameter.kind == "reference" and type in self._targets(source, parameter)
         ]
         if not sources:
             return self._plain(type, "_id")
@@ -137,9 +137,7 @@ class Queries:
 
     def _order(self, type: str) -> str:
         codes = [
-            code
-            for code in self._used_codes(type)
-            if self._parameter_of(type)(code).kind in SORTED
+            code for code in self._used_codes(type) if self._parameter_of(type)(code).kind in SORTED
         ]
         keys = self._random.sample([*codes, "_id", "_lastUpdated"], min(len(codes), 2) or 1)
         return ",".join(("-" if self._maybe() else "") + key for key in keys)
@@ -154,7 +152,7 @@ class Queries:
         codes = [
             one.code
             for one in map(self._parameter_of(source), self._used_codes(source))
-            if one.kind == "reference" and type in self._specification.targets(one)
+            if one.kind == "reference" and type in self._targets(source, one)
         ]
         if not codes:
             return "_count", "10"
@@ -204,7 +202,7 @@ class Queries:
         nodes = self._some_nodes(type, parameter)
         if any(isinstance(node.value, str) for node in nodes):
             return ""  # a canonical
-        targets = self._specification.targets(parameter) & set(self._world.types)
+        targets = self._targets(type, parameter)
         choices = ["identifier"]
         if targets:
             choices += [self._one(sorted(targets)), "above", "below"]
@@ -213,8 +211,25 @@ class Queries:
             return ""
         return choice
 
-    def _hierarchical(self, types: set[str] | frozenset[str]) -> list[str]:
-        return sorted(type for type in types if HIERARCHIES & set(self._codes(type)))
+    def _hierarchical(self, types: set[str]) -> list[str]:
+        return sorted(
+            type
+            for type in types
+            for code in HIERARCHIES & set(self._codes(type))
+            if type in self._targets(type, self._parameter_of(type)(code))
+        )
+
+    def _targets(self, type: str, parameter: Published) -> set[str]:
+        """The types that there are of those that a reference of this type may lead to; one if
+        its expression demands one, as `patient` does."""
+        types = self._specification.targets(parameter) & set(self._world.types)
+        if parameter.code == "patient":
+            return types & {"Patient"}  # published with Group, which no such element may hold
+        for part in union(parameter.expression):
+            demanded = re.search(r"resolve\(\) is ([A-Za-z]+)", part)
+            if demanded and part.startswith(f"{type}."):
+                return types & {demanded[1]}
+        return types
 
     def _value(self, type: str, parameter: Published, modifier: str) -> str:
         if parameter.kind == "composite":
@@ -223,9 +238,7 @@ class Queries:
         node = self._one(nodes) if nodes else None
         return self._value_of(type, parameter, node, modifier)
 
-    def _value_of(
-        self, type: str, parameter: Published, node: Node | None, modifier: str
-    ) -> str:
+    def _value_of(self, type: str, parameter: Published, node: Node | None, modifier: str) -> str:
         match parameter.kind:
             case "string":
                 return self._string(node, modifier)
@@ -240,18 +253,16 @@ class Queries:
             case "uri":
                 return self._uri(node, modifier)
             case "reference":
-                return self._target(parameter, node, modifier)
+                return self._target(self._targets(type, parameter), node, modifier)
         raise AssertionError(parameter.kind)
 
     def _composite(self, type: str, parameter: Published) -> str:
         """Mostly of one element, so that it is found."""
-        from tests.oracle.fhirpath import values
-
         nodes = self._some_nodes(type, parameter)
         node = self._one(nodes) if nodes else None
         pieces = []
         for component in parameter.components:
-            meant = self._specification.by_url[component.definition]
+            meant = self._specification.component(parameter, component)
             found = values(type, component.expression, node.node) if node else []
             one = self._one(found) if found else None
             pieces.append(self._value_of(type, meant, one, ""))
@@ -261,7 +272,7 @@ class Queries:
 
     def _string(self, node: Node | None, modifier: str) -> str:
         pool = (*fhir_data.GIVENS, *fhir_data.FAMILIES, *fhir_data.CITIES)
-        text = self._one([text for text in (list(matching.strings(node)) if node else [])] or pool)
+        text = self._one((list(matching.strings(node)) if node else []) or pool)
         if modifier == "exact":
             return escaped(text if self._maybe(0.8) else text.swapcase())
         begin = self._random.randrange(len(text)) if modifier == "contains" else 0
@@ -340,14 +351,13 @@ class Queries:
             return escaped(value if self._maybe() else value.rpartition("/")[0])
         return escaped(value if self._maybe() else f"{value}/more")
 
-    def _target(self, parameter: Published, node: Node | None, modifier: str) -> str:
+    def _target(self, types: set[str], node: Node | None, modifier: str) -> str:
         if modifier == "identifier":
             own = node.value.get("identifier") if node and isinstance(node.value, dict) else None
             return self._token(Node("Identifier", own, None) if own else None)
         if node is not None and isinstance(node.value, str):  # a canonical
             url, bar, version = node.value.partition("|")
             return escaped(url) + (bar + version if self._maybe() else "")
-        types = self._specification.targets(parameter) & set(self._world.types)
         if modifier in ("above", "below"):
             type = self._one(self._hierarchical(types))
             return f"{type}/{self._one(self._world.of_type(type)).id}"
@@ -358,7 +368,11 @@ class Queries:
             found = matching.Target(type, self._one(some).id if some else "x1")
         if found.url:
             return escaped(found.url)
-        forms = (found.id, f"{found.type}/{found.id}", f"{self._around.base}/{found.type}/{found.id}")
+        forms = (
+            found.id,
+            f"{found.type}/{found.id}",
+            f"{self._around.base}/{found.type}/{found.id}",
+        )
         return self._one(forms)
 
     # From the world.
@@ -387,7 +401,7 @@ class Queries:
         nodes = [node for one in resources for node in one.values(parameter)]
         return self._random.sample(nodes, min(len(nodes), 5))
 
-    def _one(self, choices):  # noqa: ANN202
+    def _one(self, choices):
         return self._random.choice(choices)
 
     def _maybe(self, chance: float = 0.5) -> bool:
@@ -412,8 +426,6 @@ def strings_in(value: object) -> list[str]:
 
 def instant_text(moment: matching.Fraction, digits: int) -> str:
     """A time in UTC with so many digits of a second's fraction."""
-    from datetime import UTC, datetime, timedelta
-
     whole, rest = divmod(moment, 1)
     text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=int(whole))).strftime(
         "%Y-%m-%dT%H:%M:%S"
