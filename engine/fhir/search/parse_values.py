@@ -213,11 +213,10 @@ def _reference(parameter: Parameter, text: str, reading: Reading, type: str) -> 
         return _remote(target, version, type)
     named = local["type"] or local["vtype"] or ""
     if named and not is_resource_type(reading.definitions, named):
-        raise BadParameter(
-            f"'{named}' is not a resource type of FHIR {reading.definitions.release}"
-        )
+        release = reading.definitions.release
+        raise BadParameter(f"what stands before the id is not a resource type of FHIR {release}")
     if named and type and named != type:
-        raise BadParameter(f"the name demands {type} and the value {named}: make them agree")
+        raise BadParameter(f"the name demands {type} and the value another type: name one")
     wanted = named or type
     types = (wanted,) if wanted else parameter.targets or resource_types(reading.definitions)
     return Reference(types, local["id"] or local["vid"], local["version"] or "")
