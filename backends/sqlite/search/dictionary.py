@@ -6,7 +6,6 @@ from typing import Any, Final
 from backends.sqlite.search.ordered import prefix_range
 from backends.sqlite.search.sets import (
     NOTHING,
-    PROBES_MAX,
     Dictionary,
     Pointers,
     Postings,
@@ -32,10 +31,11 @@ def value_set(view: View, paths: tuple[int, ...], value: Token) -> Set:
 
 
 def term_keys(
-    view: View, paths: tuple[int, ...], value: Token = ANY, *, keys_max: int = PROBES_MAX
+    view: View, paths: tuple[int, ...], value: Token = ANY, *, keys_max: int = 0
 ) -> tuple[int, ...] | None:
     """The keys of all tokens that the dictionary has at these paths, those with this code or
-    this system alone. None: there are more than `keys_max`."""
+    this system alone. None: there are more than `keys_max`, or than can be asked one by one."""
+    keys_max = keys_max or view.limits.probed
     b = view.binder()
     conditions = [b.equal("p", paths)]
     if value.code is not None:

@@ -8,7 +8,6 @@ matches, in the order of the changes, however often it changes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 
@@ -21,9 +20,6 @@ from backends.sqlite.search.view import Interval, View
 from backends.sqlite.search.walks import ByChange, ByNumber, Hit, Key, Place, Walk
 from engine.errors import BadParameter
 from engine.fhir.search.tree import Query
-
-SORTED_IN_MEMORY_MAX: Final = 1_000  # candidates: reading and indexing a body takes 20 us
-LOOKED_INTO_MAX: Final = 1_000  # bodies, before a set is collected instead
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True):
@@ -118,7 +114,7 @@ def _sorted(
     keys = tuple(sort_key(view, key) for key in query.sort)
     if not keys:
         return [Section(numbered, plan.hard)]
-    if plan.count_max is not None and plan.count_max <= SORTED_IN_MEMORY_MAX:
+    if plan.count_max is not None and plan.count_max <= view.limits.sorted_in_memory:
         return [Section(InMemory(view, numbered, keys, plan.count_max), plan.hard)]
     if len(keys) > 1:
         return [Section(ByKeys(view, plan, intervals, age, keys), plan.hard)]
@@ -160,10 +156,10 @@ def _collect(view: View, section: Section, after: Place | None, count: int) -> l
     if not section.hard or isinstance(section.walk, InMemory):
         return section.walk.next(after, count, section.hard)
     found: list[Hit] = []
-    looked = 0
+    looked, looked_max = 0, view.limits.looked_into
     size = 2 * count
-    while len(found) < count and looked < LOOKED_INTO_MAX:
-        size = min(size, LOOKED_INTO_MAX - looked)
+    while len(found) < count and looked < looked_max:
+        size = min(size, looked_max - looked)
         batch = section.walk.next(after, size, ())
         for hit in batch:
             looked += 1

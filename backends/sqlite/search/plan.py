@@ -7,7 +7,6 @@ collected if bodies say yes too seldom.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from backends.sqlite.search.binding import Binder
 from backends.sqlite.search.sets import (
@@ -20,9 +19,6 @@ from backends.sqlite.search.sets import (
 )
 from backends.sqlite.search.sizes import measure, solve
 from backends.sqlite.search.view import EVERYTHING, SEQ_MASK, Interval, View
-
-FEW: Final = 2_000  # of a posting that is started from: counted in 50 microseconds
-_STEPS: Final = (FEW, 50_000, 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ def make_plan(view: View, sets: Sequence[Set], intervals: Sequence[Interval]) ->
     streams = [one for one in sets if is_stream(one)]
     others = [one for one in sets if not is_stream(one)]
     driver, count = _smallest(view, streams, hull)
-    if count is None or count > 64:
+    if count is None or count > view.limits.few:
         others = [solve(view, one, hull) for one in others]
     explicit = [one for one in others if isinstance(one, Explicit)]
     others = [one for one in others if not isinstance(one, Explicit)]
@@ -77,16 +73,16 @@ def _smallest(view: View, streams: Sequence[Set], hull: Interval) -> tuple[Set |
     """The smallest of some sets, and its size if it is known."""
     if not streams:
         return None, None
-    found: tuple[Set, int] = (streams[0], FEW + 1)
-    for limit in _STEPS:
+    smallest = streams[0]
+    for limit in view.limits.counted:
         counts = [(measure(view, one, hull, limit), place) for place, one in enumerate(streams)]
         count, place = min(counts)
-        found = streams[place], count
+        smallest = streams[place]
         if count <= limit:
-            return found
+            return smallest, count
         if len(streams) == 1:
             break
-    return found[0], None
+    return smallest, None
 
 
 def _intersection(sets: Sequence[Explicit]) -> Explicit:

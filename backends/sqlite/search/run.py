@@ -13,7 +13,7 @@ from backends.sqlite.definitions import require_indexed
 from backends.sqlite.search.includes import included
 from backends.sqlite.search.pages import Page, read_page
 from backends.sqlite.search.totals import count_matches
-from backends.sqlite.search.view import View, open_view
+from backends.sqlite.search.view import LIMITS, Limits, View, open_view
 from backends.sqlite.search.walks import Hit
 from engine.errors import TooCostly
 from engine.fhir.search.definitions import SearchDefinitions
@@ -38,11 +38,12 @@ def search_page(
     *,
     limit: int,
     position: bytes = b"",
+    limits: Limits = LIMITS,
 ) -> Found:
     """One page, see engine.ports.ResourceSearch. It is shorter than `limit` if more matches
     would include too much. Raises BadParameter, TooCostly, NotIndexed."""
     assert limit > 0
-    with _state(connection, query, search) as view:
+    with _state(connection, query, search, limits) as view:
         page = read_page(view, query, limit=limit, position=position)
         size, others = _with_includes(view, query, page)
         hits = page.hits[:size]
@@ -54,9 +55,15 @@ def search_page(
         )
 
 
-def count(connection: apsw.Connection, query: Query, search: SearchDefinitions) -> int:
+def count(
+    connection: apsw.Connection,
+    query: Query,
+    search: SearchDefinitions,
+    *,
+    limits: Limits = LIMITS,
+) -> int:
     """How many match, exactly. Raises NotIndexed, TooCostly."""
-    with _state(connection, query, search) as view:
+    with _state(connection, query, search, limits) as view:
         return count_matches(view, query)
 
 
@@ -68,10 +75,15 @@ def one_state(connection: apsw.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _state(connection: apsw.Connection, query: Query, search: SearchDefinitions) -> Iterator[View]:
+def _state(
+    connection: apsw.Connection,
+    query: Query,
+    search: SearchDefinitions,
+    limits: Limits = LIMITS,
+) -> Iterator[View]:
     with one_state(connection):
         require_indexed(connection, query)
-        yield open_view(connection, search)
+        yield open_view(connection, search, limits)
 
 
 def _with_includes(view: View, query: Query, page: Page) -> tuple[int, Sequence[Hit]]:

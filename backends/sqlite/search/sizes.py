@@ -4,15 +4,11 @@ A set that is small is fetched, and is then a list of numbers. What is larger th
 walking through resources in their order meets enough of it soon.
 """
 
-from typing import Final
-
 from backends.sqlite.search.sets import Explicit, Not, Set, within
 from backends.sqlite.search.view import Interval, View
 
-FETCHED_MAX: Final = 20_000  # counting so many takes half a millisecond
 
-
-def measure(view: View, one: Set, interval: Interval, limit: int = FETCHED_MAX) -> int:
+def measure(view: View, one: Set, interval: Interval, limit: int) -> int:
     """How many rows a scan has, at most `limit` + 1."""
     b = view.binder()
     statement = (
@@ -38,6 +34,7 @@ def solve(view: View, one: Set, interval: Interval) -> Set:
         return Explicit(tuple(n for n in one.numbers if interval.low < n <= interval.high))
     if isinstance(one, Not):
         return Not(solve(view, one.inner, interval)) if not one.light else one
-    if not one.scannable or measure(view, one, interval) > FETCHED_MAX:
+    limit = view.limits.fetched
+    if not one.scannable or measure(view, one, interval, limit) > limit:
         return one
     return fetch(view, one, interval)

@@ -5,7 +5,7 @@ A resource is meant by its number `res`, the rid of its first version: type_id <
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import apsw
 
@@ -45,6 +45,21 @@ def interval_of(type_id: int) -> Interval:
     return Interval(type_id << SEQ_BITS, type_id << SEQ_BITS | SEQ_MASK)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Where one way of finding gives way to another. No answer depends on them, only its time."""
+
+    probed: int = 64  # tokens of the dictionary that a resource is asked for one by one
+    few: int = 64  # resources whose bodies are read rather than anything else counted
+    counted: tuple[int, ...] = (2_000, 50_000, 1_000_000)  # of a posting, until one is smallest
+    fetched: int = 20_000  # of a set that becomes a list; counting them takes half a millisecond
+    looked_into: int = 1_000  # bodies, before a set is collected: each takes 20 microseconds
+    sorted_in_memory: int = 1_000  # candidates, by what their bodies say
+
+
+LIMITS: Final = Limits()
+
+
 @dataclass
 class View:
     """A connection inside a transaction, and what names mean in it."""
@@ -55,6 +70,7 @@ class View:
     seq: int  # of the state
     type_ids: dict[str, int]
     types: dict[int, str]
+    limits: Limits = LIMITS
     _paths: dict[str, int | None] = field(default_factory=dict)
 
     @staticmethod
@@ -123,7 +139,9 @@ class View:
         return self.search.rows(version.type, version.body)
 
 
-def open_view(connection: apsw.Connection, search: SearchDefinitions) -> View:
+def open_view(
+    connection: apsw.Connection, search: SearchDefinitions, limits: Limits = LIMITS
+) -> View:
     """Look at what the connection's transaction sees."""
     secret, seq = connection.execute("SELECT secret, seq FROM meta").get
     types: Iterable[Any] = connection.execute("SELECT name, type_id FROM resource_type").fetchall()
@@ -135,4 +153,5 @@ def open_view(connection: apsw.Connection, search: SearchDefinitions) -> View:
         seq,
         type_ids,
         {number: name for name, number in type_ids.items()},
+        limits,
     )
