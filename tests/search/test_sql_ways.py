@@ -77,3 +77,36 @@ async def test_every_way_finds_the_same(way, tmp_path):
             found, counted = asked(connection, search, text, WAYS[way], page=page)
             assert found == expected, text
             assert counted == total == len(found.found), text
+
+
+SORTED = {"string", "date", "token", "number", "quantity", "uri"}
+
+
+def sorts(search, types):
+    """Queries with each key that results can be in order of, in both directions."""
+    for type in types:
+        codes = [one.code for one in search.parameters(type) if one.kind in SORTED]
+        for code in ("_id", "_lastUpdated", *codes):
+            for key in (code, f"-{code}"):
+                yield f"{type}?_sort={key}"
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_every_way_sorts_by_one_key_as_the_oracle_does(way, tmp_path):
+    async with opened(tmp_path, world=12) as (store, connection, search):
+        for number, text in enumerate(sorts(search, ("Observation", "Patient", "ValueSet"))):
+            found, _ = asked(connection, search, text, WAYS[way], page=(1, 4, 9, 100)[number % 4])
+            assert found.found == store.oracle.search(text), text
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "criterion", ["status:not=final", "date=ge2000", "code:missing=false", "subject:missing=false"]
+)
+async def test_a_sorted_walk_asks_for_all_criteria(way, criterion, tmp_path):
+    async with opened(tmp_path, world=13) as (store, connection, search):
+        for sort in ("-date", "code", "value-quantity", "-_lastUpdated", "_id", "status,-date"):
+            text = f"Observation?{criterion}&_sort={sort}"
+            found, total = asked(connection, search, text, WAYS[way], page=3)
+            assert found.found == store.oracle.search(text), text
+            assert total == len(found.found)
