@@ -205,6 +205,8 @@ def replace_rows(
 
 def insert(connection: apsw.Connection, table: str, values: list[Any]) -> None:
     """Write rows whose values follow one another."""
+    if not values:
+        return
     width = _WIDTHS[table]
     start, end = 0, len(values)
     for size, statement in _INSERTS[table]:
@@ -216,6 +218,8 @@ def insert(connection: apsw.Connection, table: str, values: list[Any]) -> None:
 
 def _delete(connection: apsw.Connection, res: int, old: Rows, new: Rows) -> None:
     """Before anything is inserted: a row may differ from its successor in what is no key."""
+    if old is NO_ROWS:
+        return
     references = _missing(old.references, new.references)
     _run(connection, "delete_tok", ((k, res) for k in _missing(old.tokens, new.tokens)))
     _run(connection, "delete_ref", ((*key, res) for key in references))

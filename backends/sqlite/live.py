@@ -13,7 +13,7 @@ from backends.definitions import SEARCH_PARAMETER
 from backends.sqlite.index import NO_ROWS, change_rows, delete_rows, insert, replace_rows
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
-from backends.sqlite.types import DELETED, SEQ_BITS, ensure_type
+from backends.sqlite.types import DELETED, SEQ_BITS, ensure_type, find_type
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.rows import Rows
 from engine.instant import format_instant
@@ -53,10 +53,14 @@ class Ahead(msgspec.Struct, frozen=True):
 
 def find_current(connection: apsw.Connection, type: str, id: str) -> Current | None:
     """None if there never was such a resource."""
-    found: Any = connection.execute(_SQL["current_for_write"], (type, id)).fetchall()
+    found: Any = connection.execute(
+        _SQL["find_newest"], (find_type(connection, type), id)
+    ).fetchall()
     if not found:
         return None
-    ver, upd_ms, flags, body, rid, res, indexed = found[0]
+    rid, res = found[0]
+    newest: Any = connection.execute(_SQL["newest"], (rid, res)).get
+    ver, upd_ms, flags, body, indexed = newest
     version = Version(type, id, ver, upd_ms, None if flags & DELETED else body)
     return Current(version, rid, res, indexed)
 
@@ -89,7 +93,7 @@ def put(
     """Make it the current version, after `current`."""
     number = 1 if current is None else current.version.version + 1
     upd_ms = transaction.stamp()
-    body = resource.body(number, format_instant(upd_ms))
+    body = resource.body(number, transaction.instant)
     version = Version(resource.type, resource.id, number, upd_ms, body)
     rid = _append(transaction, version, current)
     if resource.type == SEARCH_PARAMETER:

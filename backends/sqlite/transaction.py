@@ -21,6 +21,7 @@ from backends.sqlite.definitions import TenantDefinitions
 from backends.sqlite.index import KnownKeys
 from engine.errors import PenstockError
 from engine.fhir.search.definitions import SearchDefinitions
+from engine.instant import format_instant
 from engine.model import Snapshot
 
 R = TypeVar("R")
@@ -52,6 +53,7 @@ class WriteTransaction:
         # Before anything is written: what is not committed must not be taken for what holds.
         self._definitions = target.definitions.current(connection)
         self._redefined = False
+        self._written_ms, self._instant = 0, ""
         self._now_ms = clock.now_ms()
         row = connection.execute("SELECT store, seq, cut_ms, last_ms FROM meta").fetchone()
         assert row is not None, "a prepared file has its meta row"
@@ -80,6 +82,13 @@ class WriteTransaction:
         """The lastUpdated of a write made now."""
         self._last_ms = max(self._now_ms, self._cut_ms + 1, self._last_ms)
         return self._last_ms
+
+    @property
+    def instant(self) -> str:
+        """The newest stamp as FHIR writes it."""
+        if self._written_ms != self._last_ms:
+            self._written_ms, self._instant = self._last_ms, format_instant(self._last_ms)
+        return self._instant
 
     def take_seq(self, count: int) -> int:
         """Take the next `count` numbers and return the last one."""

@@ -4,14 +4,16 @@ FROM versions AS i JOIN version AS v ON v.rid = i.rid
 WHERE i.type = (SELECT type_id FROM resource_type WHERE name = ?1) AND i.id = ?2
 ORDER BY i.ver DESC LIMIT 1
 
--- current_for_write --
--- With the resource's number, and the generation that its index rows were made by: none, if it
--- is deleted or not indexed yet.
-SELECT v.ver, v.upd_ms, v.flags, v.body, v.rid, coalesce(i.res, i.rid),
-    (SELECT defs FROM live WHERE res = coalesce(i.res, i.rid))
-FROM versions AS i JOIN version AS v ON v.rid = i.rid
-WHERE i.type = (SELECT type_id FROM resource_type WHERE name = ?1) AND i.id = ?2
-ORDER BY i.ver DESC LIMIT 1
+-- find_newest --
+-- Where the newest version lies, and the resource's number. In two steps, as most of what is
+-- written is new: a third of the time of a join that finds nothing.
+SELECT rid, coalesce(res, rid) FROM versions WHERE type = ?1 AND id = ?2
+ORDER BY ver DESC LIMIT 1
+
+-- newest --
+-- With the generation that its index rows were made by: none, if it is deleted or not indexed.
+SELECT ver, upd_ms, flags, body, (SELECT defs FROM live WHERE res = ?2)
+FROM version WHERE rid = ?1
 
 -- numbered --
 SELECT v.ver, v.upd_ms, v.flags, v.body
