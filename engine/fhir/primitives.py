@@ -6,6 +6,7 @@ specification, or can be slow, the text is followed.
 
 import binascii
 import re
+import sys
 from calendar import monthrange
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +57,7 @@ _RULES = {
     "uuid": "a UUID such as urn:uuid:c757873d-ec9a-4326-a141-556f43239520",
 }
 _URIS = frozenset({"uri", "url", "canonical"})
+_DOUBLE_MAX = int(sys.float_info.max)
 _DAYS = frozenset({"date", "dateTime", "instant"})
 _NO_WHITE_SPACE = re.compile(r"\S+", re.ASCII)
 
@@ -124,8 +126,12 @@ def _boolean(value: Any) -> Problems:
 
 
 def _decimal(value: Any) -> Problems:
-    if type(value) is float or type(value) is int:
+    if type(value) is float:
         return None
+    if type(value) is int:
+        if -_DOUBLE_MAX <= value <= _DOUBLE_MAX:
+            return None
+        return [Problem("value", "must be a number that an IEEE double can hold")]
     return wrong_type(value, "a number")
 
 

@@ -44,8 +44,8 @@ class Validator:
         problems = self._resources(resource)
         if problems is None:
             return []
-        name = resource.get("resourceType")
-        root = name if isinstance(name, str) and self._resources.knows(name) else "Resource"
+        name = resource.get("resourceType") if type(resource) is dict else None
+        root = name if type(name) is str and self._resources.knows(name) else "Resource"
         return [problem.issue(root) for problem in problems[:ISSUES_MAX]]
 
     def check_body(self, body: bytes) -> list[Issue]:
@@ -233,12 +233,14 @@ class _Object:
         step = member.step
         single = member.element.single
         if not single and type(sibling) is not list:
-            return [Problem("structure", "must be an array beside an array", step)]
+            return [Problem("structure", "must be an array, as its values are, also in '_'", step)]
         if single:
             return _prefixed(self._one_beside(sibling, name not in value), step)
         return self._many_beside(value.get(name), sibling, step)
 
     def _many_beside(self, values: Any, siblings: list[Any], step: str) -> list[Problem]:
+        if not siblings:
+            return [Problem("structure", "must not be an empty array", step)]
         if type(values) is list and len(values) != len(siblings):
             return [Problem("structure", "must have as many values as '_' beside it", step)]
         problems: list[Problem] = []
@@ -347,8 +349,8 @@ def _bound(check: Check, codes: tuple[str, ...]) -> Check:
 
     def bound(value: Any) -> Problems:
         problems = check(value)
-        if problems is not None:
-            return problems
+        if problems is not None or not ("coding" in value or "text" in value or "code" in value):
+            return problems  # an extension says why there is no code
         for coding in value.get("coding", (value,)):
             if f"{coding.get('system')}|{coding.get('code')}" in allowed:
                 return None
