@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from engine.fhir.definitions.model import Definitions, Element, TypeKind
+from engine.fhir.definitions.model import Definitions, Element
 from engine.fhir.members import is_array, is_object, items, members, string_of
 
 SUBSETTED_SYSTEM = "http://terminology.hl7.org/CodeSystem/v3-ObservationValue"
@@ -35,7 +35,7 @@ def with_summary(body: bytes, summary: Summary, definitions: Definitions) -> byt
     `data` all but the narrative."""
     types = _Types(definitions)
     root = types.of(_type_of(body))
-    if summary is Summary.TRUE:
+    if summary is Summary.TRUE and root.is_known:
         return _subsetted(types.summarized(body, root))
     if summary is Summary.DATA:
         return _subsetted(_kept(body, lambda name: name not in ("text", "_text")))
@@ -86,8 +86,8 @@ class _Type:
 
     def __init__(self, definitions: Definitions, name: str) -> None:
         model = definitions.types.get(name)
+        self.is_known = model is not None  # bodies that were never validated may have any type
         elements = () if model is None else model.elements
-        self.is_resource = model is not None and model.kind is TypeKind.RESOURCE
         self._plain = {element.name: element for element in elements if not element.choice}
         self._choices = [element for element in elements if element.choice]
 
