@@ -28,7 +28,7 @@ from engine.instant import parse_instant
 from engine.interactions.matching import gone
 from engine.model import Found, Version
 from web.fhir.address import check_address
-from web.fhir.bundle import Link, bundle, search_entry
+from web.fhir.bundle import Link, SearchMode, bundle, search_entry
 from web.fhir.context import FhirContext
 from web.fhir.criteria import parse_pairs
 from web.fhir.pages import Pages
@@ -94,9 +94,8 @@ class EverythingApi:
         if found.position:
             cursor = await self._pages.seal(store, found.position, binding)
             links.append(("next", _url(address, asked.pairs, cursor)))
-        entries = [
-            self._entry(version, asked.form) for version in (*found.matches, *found.included)
-        ]
+        entries = self._entries(found.matches, "match", asked.form)
+        entries += self._entries(found.included, "include", asked.form)
         body = bundle("searchset", entries, links=links, total=None, now_ms=context.now_ms)
         return json_response(body, asked.form)
 
@@ -124,10 +123,13 @@ class EverythingApi:
             form=parse_form(pairs),
         )
 
-    def _entry(self, version: Version, form: Form) -> bytes:
-        assert version.body is not None
-        body = form.shaped(version.body, self._context.definitions)
-        return search_entry(self._context.base, version, body, "match")
+    def _entries(self, versions: Sequence[Version], mode: SearchMode, form: Form) -> list[bytes]:
+        entries = []
+        for version in versions:
+            assert version.body is not None
+            body = form.shaped(version.body, self._context.definitions)
+            entries.append(search_entry(self._context.base, version, body, mode))
+        return entries
 
 
 def everything_query(
