@@ -28,6 +28,13 @@ from engine.fhir.search.fhirpath import (
 
 # Types that search parameters name by another name than the element model.
 _TYPE_NAMES = {"DateTime": "dateTime", "SimpleQuantity": "Quantity", "MoneyQuantity": "Quantity"}
+# Types that are special cases of another one, so that they are found `as` it (R4 datatypes).
+_SPECIAL_CASES = {
+    "uri": ("url", "canonical", "oid", "uuid"),
+    "string": ("code", "id", "markdown"),
+    "integer": ("positiveInt", "unsignedInt"),
+    "Quantity": ("Age", "Count", "Distance", "Duration"),
+}
 _EVERYWHERE = ("Resource", "DomainResource")
 _TESTS = ("exists", "empty", "not", "hasExtension")
 
@@ -222,7 +229,8 @@ class Expressions:
             test = Keep(f"is {type}", lambda value: _is_resource(value, type))
             chains = tuple(Chain((*chain.steps, test), type, chain.single) for chain in path.chains)
         else:
-            chains = tuple(chain for chain in path.chains if chain.type == type)
+            wanted = (type, *_SPECIAL_CASES.get(type, ()))
+            chains = tuple(chain for chain in path.chains if chain.type in wanted)
         if not chains:
             raise ExpressionNotSupported(f"{path.name or 'the value'} is never a {type}")
         if chains == path.chains:
