@@ -50,6 +50,12 @@ def test_several_types_share_the_targets_of_their_references():
     assert set(found.values[0].types) == {"Patient", "Group", "Device", "Location"}
 
 
+def test_several_types_may_point_anywhere_if_one_of_them_may():
+    types = ("_type", "CarePlan,RequestGroup")
+    found = criterion_of(None, types, ("instantiates-canonical", "1"))
+    assert {"Patient", "PlanDefinition"} < set(found.values[0].types)
+
+
 def criterion_of(type, *pairs):
     (only,) = parse(type, *pairs).query.criteria
     return only

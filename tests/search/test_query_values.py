@@ -361,6 +361,8 @@ def test_above_and_below_of_a_reference_follow_its_hierarchy(name):
 
 def test_above_and_below_of_a_reference_without_a_hierarchy_are_refused():
     assert "hierarchy" in refused("Observation", "subject:below", "Patient/1")
+    # The parent of a DeviceMetric is a Device.
+    assert "hierarchy" in refused("Observation", "device:below", "DeviceMetric/1")
     refused("Encounter", "location:above", "http://elsewhere/Location/1", NotSupported)
     refused("Encounter", "location:below", "Location/1/_history/2", NotSupported)
 

@@ -46,7 +46,7 @@ def _characters(text: str) -> Iterator[tuple[int, str, bool]]:
             yield at, text[at], False
             at += 1
             continue
-        if text[at + 1 : at + 2] not in _SPECIAL or at + 1 == len(text):
+        if text[at + 1 : at + 2] not in _SPECIAL:
             raise BadParameter(
                 r"a backslash stands only before ',', '$', '|' or another backslash: "
                 r"write a backslash of the value as '\\'"
