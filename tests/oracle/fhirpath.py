@@ -1,7 +1,8 @@
 """Evaluates published expressions with a general FHIRPath library.
 
-Two things of the R4 idiom are put differently first, because the library takes the later text
-of FHIRPath literally: `as` on a list means `ofType`, and `Resource` means the type at hand.
+Three things of R4 are put differently first: `as` on a list means `ofType` there, which the
+library refuses as the later text of FHIRPath does; `Resource` means the type at hand; and one
+expression has the type DateTime, which FHIR writes dateTime.
 """
 
 import re
@@ -61,6 +62,7 @@ def union(expression: str) -> Iterator[str]:
 
 def _reworded(part: str, type: str) -> str:
     part = _AS_WORD.sub(r"(\1.ofType(\2))", _AS_CALL.sub(".ofType(", part))
+    part = part.replace("ofType(DateTime)", "ofType(dateTime)")
     return re.sub(r"\b(?:Resource|DomainResource)\.", f"{type}.", part)
 
 

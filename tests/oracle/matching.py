@@ -165,6 +165,8 @@ def number_matches(value: tuple[Decimal, Decimal], text: str) -> bool:
 
 
 def numbers(node: Node) -> Iterator[tuple[Decimal, Decimal]]:
+    if node.type == "Range":  # found by either end: docs/search.md
+        yield from ((one.low, one.high) for one in amounts(node))
     if isinstance(node.value, (int, Decimal)) and not isinstance(node.value, bool):
         yield Decimal(node.value), Decimal(node.value)
 
@@ -184,7 +186,7 @@ def amounts(node: Node) -> Iterator[Amount]:
     value = node.value
     if not isinstance(value, dict):
         return
-    if node.type == "Range":
+    if node.type == "Range":  # found by either end: docs/search.md
         for end in ("low", "high"):
             yield from amounts(Node("Quantity", value.get(end), None))
     elif node.type == "Money":
@@ -293,7 +295,11 @@ def target_of(text: str, around: Surroundings) -> Target | None:
 
 
 def target(node: Node, around: Surroundings) -> Target | None:
-    text = node.value.get("reference") if isinstance(node.value, dict) else node.value
+    text = node.value
+    if isinstance(text, dict):
+        if "resourceType" in text:  # one that is held, and not referred to
+            return Target(text["resourceType"], text.get("id", ""))
+        text = text.get("reference")
     return target_of(text, around) if isinstance(text, str) else None
 
 
@@ -308,4 +314,11 @@ def reference_matches(node: Node, wanted: str, types: frozenset[str], around: Su
     assert sought is not None
     if sought.id:
         return (found.type, found.id) == (sought.type, sought.id)
-    return found.url == sought.url or (bool(found.url) and _unversioned(found.url) == sought.url)
+    return bool(found.url) and sought.url in _meant(found.url)
+
+
+def _meant(url: str) -> set[str]:
+    """What a reference to an address is found by: that of a version by the resource's, too, and
+    a canonical with a version without it."""
+    current = re.sub(r"/_history/[A-Za-z0-9\-.]{1,64}$", "", url)
+    return {url, _unversioned(url), current, _unversioned(current)}

@@ -22,6 +22,8 @@ from tests.support import fhir_data
 
 # Left out: what has rules of its own that no expression holds.
 LEFT_OUT = frozenset({"phonetic", "near", "_text", "_content", "_filter", "_query"})
+# Published with a second target, which no such element may hold.
+MEANT = {"patient": "Patient", "encounter": "Encounter"}
 EVERYWHERE = ("_id", "_tag", "_security", "_profile", "_source", "_lastUpdated", "_list")
 SORTED = frozenset({"string", "date", "token", "number", "quantity", "uri"})
 DEPTH_MAX = 3
@@ -65,13 +67,22 @@ class Queries:
         if self._maybe(0.7):
             types = self._random.sample(self._world.types, self._one((1, 2, 3)))
             pairs.append(("_type", ",".join(types)))
-            both = set.intersection(*(set(self._codes(type)) for type in types))
-            if both and self._maybe():
-                pairs.append(self._plain(types[0], self._one(sorted(both))))
+            if self._maybe() and (codes := self._shared(types)):
+                pairs.append(self._plain(types[0], self._one(codes)))
         return f"?{joined(pairs)}"
 
+    def _shared(self, types: list[str]) -> list[str]:
+        """Codes of parameters that all of these types have, of one kind."""
+        kinds = [
+            {(code, self._parameter_of(type)(code).kind) for code in self._codes(type)}
+            for type in types
+        ]
+        both = set.intersection(*kinds)
+        return sorted(code for code, kind in both if kind != "composite")
+
     def _of_compartment(self) -> tuple[str, str]:
-        compartment = self._one(("Patient", "Patient", "Encounter", "Practitioner", "Device"))
+        named = ("Patient", "Patient", "Encounter", "Practitioner", "Device", "RelatedPerson")
+        compartment = self._one([one for one in named if self._world.of_type(one)] or ["Patient"])
         holder = self._one(self._world.of_type(compartment))
         members = self._specification.compartment(compartment)
         types = [
@@ -173,7 +184,8 @@ class Queries:
 
     def _special(self, code: str) -> tuple[str, str]:
         if code == "_list":
-            return code, self._one(self._world.of_type("List")).id
+            lists = self._world.of_type("List")
+            return code, self._one(lists).id if lists else "nothing"
         some = [self._one(list(self._world.of_types(()))) for _ in range(self._one((1, 2, 3)))]
         if code == "_id":
             name = "_id:not" if self._maybe(0.2) else "_id"
@@ -223,8 +235,8 @@ class Queries:
         """The types that there are of those that a reference of this type may lead to; one if
         its expression demands one, as `patient` does."""
         types = self._specification.targets(parameter) & set(self._world.types)
-        if parameter.code == "patient":
-            return types & {"Patient"}  # published with Group, which no such element may hold
+        if parameter.code in MEANT:
+            return types & {MEANT[parameter.code]}
         for part in union(parameter.expression):
             demanded = re.search(r"resolve\(\) is ([A-Za-z]+)", part)
             if demanded and part.startswith(f"{type}."):
@@ -331,7 +343,7 @@ class Queries:
         texts = [*fhir_data.DATE_TIMES, *fhir_data.DATES]
         if node is not None and self._maybe(0.7):
             value = node.value
-            own = [value] if isinstance(value, str) else list(strings_in(value))
+            own = strings_in(value)
             texts = own or texts
         text = self._one(texts)
         if self._maybe(0.3):
@@ -383,8 +395,14 @@ class Queries:
             for code in self._specification.codes(type)
             if code not in LEFT_OUT
             and self._parameter_of(type)(code).kind != "special"
+            and not self._has_two_ordered(self._parameter_of(type)(code))
             and "xtension(" not in self._parameter_of(type)(code).expression
         ]
+
+    def _has_two_ordered(self, parameter: Published) -> bool:
+        """Composites of a start and an end, which docs/search.md leaves out."""
+        kinds = [self._specification.component(parameter, one).kind for one in parameter.components]
+        return any(kind in ("number", "date", "quantity", "string") for kind in kinds[:-1])
 
     def _used_codes(self, type: str) -> list[str]:
         """Of parameters for which some resource has a value; seldom of others, too."""
