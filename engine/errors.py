@@ -113,6 +113,12 @@ class MultipleMatches(PenstockError):
     code: ClassVar[IssueCode] = "multiple-matches"
 
 
+class ReferenceUnresolved(PenstockError):
+    """A reference that has to be resolved means nothing that is there."""
+
+    code: ClassVar[IssueCode] = "not-found"
+
+
 class PatchFailed(PenstockError):
     """A patch that is sound does not fit the resource: a test failed, or a path leads nowhere."""
 
