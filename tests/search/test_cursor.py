@@ -20,7 +20,7 @@ def opened(cursor, **other):
     return unseal(cursor, **{"key": KEY, "tenant": "acme", "query": QUERY} | other)
 
 
-def refused(cursor, **other):
+def expect_refusal(cursor, **other):
     with pytest.raises(BadParameter) as caught:
         opened(cursor, **other)
     assert caught.value.expression == "_cursor"
@@ -51,14 +51,14 @@ def test_cursor_needs_no_escape_in_a_url():
     ],
 )
 def test_cursor_of_another_tenant_key_or_query_is_refused(other):
-    assert refused(sealed(), **other) == refused("made up")
+    assert expect_refusal(sealed(), **other) == expect_refusal("made up")
 
 
 def test_no_two_bindings_are_spelled_alike():
     # The same letters, cut in another place.
     cursor = seal(b"c", key=KEY, tenant="ab", query="")
     for tenant, query in [("a", "b"), ("", "ab")]:
-        refused(cursor, tenant=tenant, query=query)
+        expect_refusal(cursor, tenant=tenant, query=query)
     assert query_text("a", [("b", "c")]) != query_text("a", [("b,c", "")])
 
 
@@ -67,16 +67,16 @@ def test_every_changed_character_is_noticed():
     for at, letter in enumerate(cursor):
         for other in "AQgw_-":
             if other != letter:
-                refused(cursor[:at] + other + cursor[at + 1 :])
+                expect_refusal(cursor[:at] + other + cursor[at + 1 :])
 
 
 def test_shortened_and_lengthened_cursors_are_refused():
     cursor = sealed()
     for at in range(len(cursor)):
-        refused(cursor[:at])
+        expect_refusal(cursor[:at])
     for more in ("A", "AAAA", "=", "==", "\n", " "):
-        refused(cursor + more)
-        refused(more + cursor)
+        expect_refusal(cursor + more)
+        expect_refusal(more + cursor)
 
 
 @given(texts)
@@ -85,4 +85,4 @@ def test_shortened_and_lengthened_cursors_are_refused():
 @example("AQ")
 @example("٢٢٢٢")
 def test_what_is_no_cursor_is_refused(text):
-    assert "start again" in refused(text)
+    assert "start again" in expect_refusal(text)

@@ -8,7 +8,7 @@ from engine.fhir.search.tree import Chain, Compare, Has, Ids, Listed, Missing, M
 from tests.support.published_search import criterion, parse
 
 
-def refused(type, name, text, error=BadParameter, **how):
+def expect_refusal(type, name, text, error=BadParameter, **how):
     with pytest.raises(error) as caught:
         parse(type, (name, text), **how)
     assert caught.value.expression == name
@@ -128,7 +128,7 @@ def test_reverse_chain_takes_modifiers_of_its_end():
     ],
 )
 def test_unknown_parameter_in_a_chain_is_unknown(name):
-    refused("Observation" if "_has" not in name else "Patient", name, "x", UnknownParameter)
+    expect_refusal("Observation" if "_has" not in name else "Patient", name, "x", UnknownParameter)
 
 
 @pytest.mark.parametrize(
@@ -148,21 +148,21 @@ def test_unknown_parameter_in_a_chain_is_unknown(name):
     ],
 )
 def test_chain_to_nowhere_is_refused_also_leniently(type, name):
-    refused(type, name, "x", lenient=True)
+    expect_refusal(type, name, "x", lenient=True)
 
 
 def test_message_names_the_types_a_reference_points_to():
-    assert "Patient" in refused("Observation", "subject:Medication.code", "x")
+    assert "Patient" in expect_refusal("Observation", "subject:Medication.code", "x")
 
 
 def test_bad_value_says_more_than_an_unknown_name():
     # Of the four targets only Patient has a birth date.
-    assert "YYYY" in refused("Observation", "subject.birthdate", "soon")
+    assert "YYYY" in expect_refusal("Observation", "subject.birthdate", "soon")
 
 
 def test_refused_modifier_in_a_chain_is_refused():
-    refused("Observation", "subject:Patient.identifier:in", "x", NotSupported)
-    refused("Observation", "subject:Patient._text", "x", NotSupported)
+    expect_refusal("Observation", "subject:Patient.identifier:in", "x", NotSupported)
+    expect_refusal("Observation", "subject:Patient._text", "x", NotSupported)
 
 
 # Bounds.
@@ -173,18 +173,18 @@ def test_chain_has_a_bound_of_steps():
         return "partof:Location." * steps + "name"
 
     assert isinstance(criterion("Location", chain(DEPTH_MAX), "x"), Chain)
-    assert str(DEPTH_MAX) in refused("Location", chain(DEPTH_MAX + 1), "x", TooCostly)
+    assert str(DEPTH_MAX) in expect_refusal("Location", chain(DEPTH_MAX + 1), "x", TooCostly)
 
 
 def test_reverse_chains_count_as_steps():
     name = "_has:Location:partof:" * (DEPTH_MAX + 1) + "name"
-    refused("Location", name, "x", TooCostly)
+    expect_refusal("Location", name, "x", TooCostly)
 
 
 def test_untyped_chains_over_all_types_have_a_bound():
-    refused("Provenance", "target.target.target.target._id", "x", TooCostly)
+    expect_refusal("Provenance", "target.target.target.target._id", "x", TooCostly)
 
 
 def test_looking_for_a_way_has_a_bound_also_where_there_is_none():
-    refused("Provenance", f"target.{'subject.' * 6}nothing", "x", TooCostly)
-    refused("Provenance", "target.target.nothing", "x", UnknownParameter)
+    expect_refusal("Provenance", f"target.{'subject.' * 6}nothing", "x", TooCostly)
+    expect_refusal("Provenance", "target.target.nothing", "x", UnknownParameter)

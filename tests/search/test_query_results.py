@@ -8,7 +8,7 @@ from engine.fhir.search.results import SORT_KEYS_MAX, Summary, Total
 from tests.support.published_search import parse
 
 
-def refused(type, name, value, error=BadParameter, **how):
+def expect_refusal(type, name, value, error=BadParameter, **how):
     with pytest.raises(error) as caught:
         parse(type, (name, value), **how)
     assert caught.value.expression == name
@@ -31,7 +31,7 @@ def test_count_over_the_maximum_is_the_maximum(value):
 
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "+1", "٢", " 1", "1,2"])
 def test_count_that_is_no_number_is_refused_also_leniently(value):
-    refused("Patient", "_count", value, lenient=True)
+    expect_refusal("Patient", "_count", value, lenient=True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_summary_is_one_of_five(value):
 
 @pytest.mark.parametrize(("name", "value"), [("_total", "yes"), ("_summary", "short")])
 def test_another_choice_is_refused_with_the_choices(name, value):
-    assert "one of" in refused("Patient", name, value)
+    assert "one of" in expect_refusal("Patient", name, value)
 
 
 def test_elements_are_names():
@@ -69,7 +69,7 @@ def test_elements_are_names():
 
 @pytest.mark.parametrize("value", ["a,,b", "a b", "name[0]", "*", ","])
 def test_elements_in_another_form_are_refused(value):
-    refused("Patient", "_elements", value)
+    expect_refusal("Patient", "_elements", value)
 
 
 def test_cursor_is_given_on_and_no_part_of_the_query():
@@ -91,13 +91,13 @@ def test_result_parameter_that_comes_twice_is_refused(name):
 
 @pytest.mark.parametrize("name", ["_count:exact", "_sort:asc", "_sort:desc", "_format:x"])
 def test_result_parameter_with_a_modifier_is_refused(name):
-    refused("Patient", name, "name")
+    expect_refusal("Patient", name, "name")
 
 
 def test_contained_resources_are_not_searched():
     assert parse("Patient", ("_contained", "false")).understood == (("_contained", "false"),)
-    refused("Patient", "_contained", "true", NotSupported)
-    refused("Patient", "_containedType", "container", NotSupported)
+    expect_refusal("Patient", "_contained", "true", NotSupported)
+    expect_refusal("Patient", "_containedType", "container", NotSupported)
 
 
 # Order.
@@ -136,14 +136,14 @@ def test_sort_key_that_comes_again_changes_nothing():
     ],
 )
 def test_sort_by_what_has_no_order_is_refused(value, error):
-    refused("Observation", "_sort", value, error)
+    expect_refusal("Observation", "_sort", value, error)
 
 
 def test_sort_has_a_bound_of_keys():
     codes = ["status", "date", "code", "value-quantity", "category", "method", "identifier"]
     assert len(parse("Observation", ("_sort", ",".join([*codes, "_id"]))).query.sort) == 8
     assert SORT_KEYS_MAX == 8
-    refused("Observation", "_sort", ",".join([*codes, "_id", "_lastUpdated"]), TooCostly)
+    expect_refusal("Observation", "_sort", ",".join([*codes, "_id", "_lastUpdated"]), TooCostly)
 
 
 # Includes.
@@ -233,7 +233,7 @@ def test_system_search_includes_from_every_type():
     ],
 )
 def test_include_that_leads_nowhere_is_refused(name, value, error):
-    refused("Observation", name, value, error)
+    expect_refusal("Observation", name, value, error)
 
 
 def test_summary_of_the_text_does_not_go_with_includes():
