@@ -1,6 +1,8 @@
 """Whatever a query says, it is understood or refused by an error of ours; escapes come back."""
 
 from itertools import pairwise
+from math import isfinite
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import event, example, given, settings
@@ -116,6 +118,41 @@ def test_number_lies_in_its_range(prefix, number):
     assert isinstance(found, Number)
     assert found.prefix is prefix
     assert found.lo <= found.value < found.hi
+
+
+ODD_DATES = r"(0000|0001|9999|20[0-9][0-9])(-(00|0[1-9]|1[0-3])(-(00|28|29|3[0-2])(T.{0,14})?)?)?"
+ODD_NUMBERS = r"-?[0-9]{1,70}(\.[0-9]{0,70})?([eE][+-]?[0-9]{1,5})?"
+
+
+@given(
+    st.from_regex(ODD_DATES, fullmatch=True),
+    st.sampled_from(["", *Prefix]),
+    st.sampled_from(["UTC", "Asia/Tokyo", "America/Los_Angeles", "Pacific/Kiritimati"]),
+)
+@example("0001-01-01", "", "Asia/Tokyo")
+@example("9999-12-31", "ap", "America/Los_Angeles")
+@example("9999-12-31T23:59:60", "", "America/Los_Angeles")
+def test_odd_dates_are_ranges_or_refused(text, prefix, zone):
+    try:
+        found = parse("Observation", ("date", f"{prefix}{text}"), zone=ZoneInfo(zone))
+    except BadParameter:
+        event("refused")
+        return
+    ((only,),) = (one.values for one in found.query.criteria)
+    assert only.lo_ms < only.hi_ms
+
+
+@given(st.from_regex(ODD_NUMBERS, fullmatch=True), st.sampled_from(["", *Prefix]))
+@example("1e999", "ap")
+@example("1e-999", "")
+def test_odd_numbers_are_ranges_or_refused(text, prefix):
+    try:
+        (only,) = criterion("RiskAssessment", "probability", f"{prefix}{text}").values
+    except BadParameter:
+        event("refused")
+        return
+    assert only.lo <= only.value <= only.hi
+    assert isfinite(only.lo) and isfinite(only.hi)
 
 
 @given(st.datetimes(), st.sampled_from(list(Prefix)))
