@@ -64,11 +64,8 @@ def criteria_sets(view: View, criteria: Iterable[Criterion], types: Sequence[str
         made = criterion_set(view, criterion, types)
         if isinstance(criterion, Compare) and isinstance(made, Ordered) and _single(criterion):
             before = merged.get(criterion.parameter)
-            merged[criterion.parameter] = (
-                made
-                if before is None
-                else Ordered(made.table, made.keys, before.groups + made.groups)
-            )
+            groups = made.groups if before is None else before.groups + made.groups
+            merged[criterion.parameter] = Ordered(made.table, made.keys, groups, single=True)
         else:
             sets.append(made)
     return [*merged.values(), *sets]

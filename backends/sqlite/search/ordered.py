@@ -29,7 +29,8 @@ class Test(Protocol):
     """One comparison with the values of a row."""
 
     def ranges(self, b: Binder) -> list[str]:
-        """Conditions on the columns, of which one must hold. Each is a range of the index."""
+        """Conditions on the columns, of which one must hold, and never two. Each is a range of
+        the index."""
         ...
 
     def holds(self, row: Row) -> bool:
@@ -55,13 +56,13 @@ class DateTest:
                 return [f"lo < {first}", f"lo >= {first} AND hi > {end}"]
             case Prefix.GT:
                 near = b.value(self.b - WIDE_MS)
-                return [f"lo >= {near} AND hi > {end}", f"{_WIDE} AND hi > {end}"]
+                return [f"lo >= {near} AND hi > {end}", f"{_WIDE} AND hi > {end} AND lo < {near}"]
             case Prefix.GE:
                 near = b.value(self.a - WIDE_MS)
                 return [
                     f"lo >= {first}",
                     f"lo >= {near} AND lo < {first} AND hi > {end}",
-                    f"{_WIDE} AND hi > {end}",
+                    f"{_WIDE} AND hi > {end} AND lo < {near}",
                 ]
             case Prefix.LT:
                 return [f"lo < {first}"]
@@ -75,7 +76,7 @@ class DateTest:
                 near = b.value(self.a - WIDE_MS)
                 return [
                     f"lo >= {near} AND lo < {end} AND hi > {first}",
-                    f"{_WIDE} AND lo < {end} AND hi > {first}",
+                    f"{_WIDE} AND hi > {first} AND lo < {near}",
                 ]
 
     def holds(self, row: Row) -> bool:
@@ -246,6 +247,16 @@ class Ordered(Collected):
     table: str  # str, dat, num or qty
     keys: tuple[int, ...]  # paths, or keys of composites
     groups: tuple[tuple[Test, ...], ...]
+    single: bool = False  # no resource has two values there
+
+    @property
+    def once(self) -> bool:
+        """Whether a scan gives each resource once."""
+        return self.single and len(self.groups[0]) == 1
+
+    def condition(self, b: Binder) -> str:
+        """On the columns of one row, its path left aside."""
+        return " AND ".join(_condition(b, tests) for tests in self.groups)
 
     def scan(self, b: Binder) -> str:
         """See Set. A range for each way the first group can hold; the others narrow it."""

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import msgspec
 
 from backends.sqlite.search.criteria import criteria_sets, valued
+from backends.sqlite.search.ordered import Ordered
 from backends.sqlite.search.plan import Age, Plan, make_plan
 from backends.sqlite.search.sets import Not, Set
-from backends.sqlite.search.sorting import ById, ByKeys, ByTime, ByValue, InMemory
-from backends.sqlite.search.sortvalues import AnyKey, IdKey, TimeKey, ValueKey, sort_key
-from backends.sqlite.search.view import Interval, View
+from backends.sqlite.search.sorting import ByGroups, ById, ByKeys, ByTime, ByValue, InMemory
+from backends.sqlite.search.sortvalues import AnyKey, TimeKey, ValueKey, sort_key
+from backends.sqlite.search.view import View
 from backends.sqlite.search.walks import ByChange, ByNumber, Hit, Key, Place, Walk
 from engine.errors import BadParameter
 from engine.fhir.search.tree import Query
@@ -98,56 +99,84 @@ def _decoded(view: View, query: Query, position: bytes) -> Position:
 
 def _sections(view: View, query: Query, seq: int) -> list[Section]:
     intervals = view.intervals(query.types)
-    plan = make_plan(view, criteria_sets(view, query.criteria, query.types), intervals)
+    sets = criteria_sets(view, query.criteria, query.types)
+    keys = tuple(sort_key(view, key) for key in query.sort)
+    own = _own(keys, sets)
+    plan = make_plan(view, [one for one in sets if one is not own], intervals)
     age = Age(newer=seq) if seq < view.seq else Age()
-    sections = _sorted(view, query, plan, intervals, age)
+    sorting = _Sorting(view, query, keys, own, ByNumber(view, plan, intervals, age))
+    sections = sorting.sections()
     if seq < view.seq:
         each = view.single_intervals(query.types)
-        sections.append(Section(ByChange(view, plan, each, seq), plan.hard, changed=True))
+        sections.append(Section(ByChange(view, plan, each, seq), sorting.hard, changed=True))
     return sections
 
 
-def _sorted(
-    view: View, query: Query, plan: Plan, intervals: Sequence[Interval], age: Age
-) -> list[Section]:
-    numbered = ByNumber(view, plan, intervals, age)
-    keys = tuple(sort_key(view, key) for key in query.sort)
-    if not keys:
-        return [Section(numbered, plan.hard)]
-    if plan.count_max is not None and plan.count_max <= view.limits.sorted_in_memory:
-        return [Section(InMemory(view, numbered, keys, plan.count_max), plan.hard)]
-    if len(keys) > 1:
-        return [Section(ByKeys(view, plan, intervals, age, keys), plan.hard)]
-    return _by_one_key(view, query, keys[0], numbered)
+def _own(keys: Sequence[AnyKey], sets: Sequence[Set]) -> Ordered | None:
+    """A criterion on the one value that the results are sorted by: it bounds the walk."""
+    if len(keys) == 1 and isinstance(keys[0], ValueKey):
+        for one in sets:
+            if isinstance(one, Ordered) and one.single and one.keys == keys[0].paths:
+                return one
+    return None
 
 
-def _by_one_key(view: View, query: Query, key: AnyKey, numbered: ByNumber) -> list[Section]:
-    plan, age = numbered.plan, numbered.age
-    match key:
-        case TimeKey():
-            each = view.single_intervals(query.types)
-            return [Section(ByTime(view, plan, each, age, key.descending), plan.hard)]
-        case IdKey():
-            each = view.single_intervals(query.types)
-            return [Section(ById(view, plan, each, age, key.descending), plan.hard)]
-        case ValueKey():
-            parameter = query.sort[0].parameter
-            assert parameter is not None
-            without = Not(valued(view, parameter))
-            probes, hard = plan.probes, plan.hard
-            if without.light:
-                probes = (*probes, without)
-            else:
-                hard = (*hard, without)
-            rest = ByNumber(
-                view,
-                Plan(plan.driver, probes, (), plan.count_max),
-                numbered.intervals,
-                age,
-                key=(None,),
-            )
-            walk = ByValue(view, plan, numbered.intervals, age, key)
-            return [Section(walk, plan.hard), Section(rest, hard, without=True)]
+@dataclass(frozen=True)
+class _Sorting:
+    """How the results come in the query's order."""
+
+    view: View
+    query: Query
+    keys: tuple[AnyKey, ...]
+    own: Ordered | None
+    numbered: ByNumber
+
+    @property
+    def hard(self) -> tuple[Set, ...]:
+        """All sets that are not part of the plan's statements."""
+        own = () if self.own is None else (self.own,)
+        return (*self.numbered.plan.hard, *own)
+
+    def sections(self) -> list[Section]:
+        """The sections of what did not change."""
+        view, keys, plan = self.view, self.keys, self.numbered.plan
+        if not keys:
+            return [Section(self.numbered, self.hard)]
+        count = plan.count_max
+        if count is not None and count <= view.limits.sorted_in_memory:
+            return [Section(InMemory(view, self.numbered, keys, count), self.hard)]
+        if len(keys) == 1 and isinstance(keys[0], ValueKey):
+            return self._by_value(keys[0])
+        return [Section(self._walk(), self.hard)]
+
+    def _walk(self) -> Walk:
+        view, keys, plan, age = self.view, self.keys, self.numbered.plan, self.numbered.age
+        each = view.single_intervals(self.query.types)
+        first = keys[0]
+        if len(keys) > 1:
+            by_keys = ByKeys(view, plan, self.numbered.intervals, age, keys)
+            if not isinstance(first, ValueKey):
+                return by_keys
+            along = ByValue(view, plan, self.numbered.intervals, age, first)
+            return ByGroups(along, keys, by_keys)
+        if isinstance(first, TimeKey):
+            return ByTime(view, plan, each, age, first.descending)
+        return ById(view, plan, each, age, first.descending)
+
+    def _by_value(self, key: ValueKey) -> list[Section]:
+        """First what has a value, then what has none."""
+        numbered, plan = self.numbered, self.numbered.plan
+        walk = ByValue(self.view, plan, numbered.intervals, numbered.age, key, self.own)
+        if self.own is not None:
+            return [Section(walk, plan.hard)]
+        parameter = self.query.sort[0].parameter
+        assert parameter is not None
+        without = Not(valued(self.view, parameter))
+        probes = (*plan.probes, without) if without.light else plan.probes
+        hard = plan.hard if without.light else (*plan.hard, without)
+        asked = Plan(plan.driver, probes, (), plan.count_max)
+        rest = ByNumber(self.view, asked, numbered.intervals, numbered.age, key=(None,))
+        return [Section(walk, plan.hard), Section(rest, hard, without=True)]
 
 
 def _collect(view: View, section: Section, after: Place | None, count: int) -> list[Hit]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.sqlite.search.binding import Binder
+from backends.sqlite.search.ordered import Ordered
 from backends.sqlite.search.sets import (
     Everything,
     Explicit,
@@ -60,6 +61,11 @@ def make_plan(view: View, sets: Sequence[Set], intervals: Sequence[Interval]) ->
     hard = tuple(one for one in rest if not one.light and one.by_body)
     probes = tuple(one for one in rest if one not in hard)
     return Plan(driver or Everything(), probes, hard, count)
+
+
+def gives_once(one: Set) -> bool:
+    """Whether a scan gives each resource once."""
+    return is_stream(one) or isinstance(one, Explicit) or (isinstance(one, Ordered) and one.once)
 
 
 def is_stream(one: Set) -> bool:

@@ -4,7 +4,7 @@ A set that is small is fetched, and is then a list of numbers. What is larger th
 walking through resources in their order meets enough of it soon.
 """
 
-from backends.sqlite.search.sets import Explicit, Not, Set, within
+from backends.sqlite.search.sets import Backward, Explicit, Forward, Not, Set, within
 from backends.sqlite.search.view import Interval, View
 
 
@@ -19,13 +19,15 @@ def measure(view: View, one: Set, interval: Interval, limit: int) -> int:
     return count
 
 
-def fetch(view: View, one: Set, interval: Interval) -> Explicit:
-    """All of a set."""
+def fetch(view: View, one: Set, interval: Interval, limit: int) -> Explicit | None:
+    """All of a set; None if its scan has more than `limit` rows."""
     b = view.binder()
     statement = (
-        f"SELECT DISTINCT s.res FROM ({one.scan(b)}) AS s WHERE {within(b, 's.res', interval)}"
+        f"SELECT s.res FROM ({one.scan(b)}) AS s "
+        f"WHERE {within(b, 's.res', interval)} LIMIT {limit + 1}"
     )
-    return Explicit(tuple(sorted(res for (res,) in view.run(statement, b))))
+    rows = view.run(statement, b)
+    return None if len(rows) > limit else Explicit(tuple(sorted({res for (res,) in rows})))
 
 
 def solve(view: View, one: Set, interval: Interval) -> Set:
@@ -35,6 +37,9 @@ def solve(view: View, one: Set, interval: Interval) -> Set:
     if isinstance(one, Not):
         return Not(solve(view, one.inner, interval)) if not one.light else one
     limit = view.limits.fetched
-    if not one.scannable or measure(view, one, interval, limit) > limit:
+    if not one.scannable:
         return one
-    return fetch(view, one, interval)
+    if not isinstance(one, Forward | Backward) and measure(view, one, interval, limit) > limit:
+        return one
+    # A join costs as much to count as to fetch.
+    return fetch(view, one, interval, limit) or one

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from backends.sqlite.search.binding import Binder
 from backends.sqlite.search.lastupdated import last_before
+from backends.sqlite.search.ordered import Ordered
 from backends.sqlite.search.plan import Age, Plan, conditions, inside
 from backends.sqlite.search.sets import Set, within
 from backends.sqlite.search.sortvalues import (
@@ -59,6 +60,7 @@ class ByValue:
     intervals: Sequence[Interval]
     age: Age
     sort: ValueKey
+    own: Ordered | None = None  # a criterion on the very values that are sorted by
 
     def next(self, after: Place | None, count: int, sets: Sequence[Set]) -> list[Hit]:
         """See Walk. The extreme of one path is not always that of the resource, and a token does
@@ -99,7 +101,8 @@ class ByValue:
     def _column(self, b: Binder) -> tuple[str, str]:
         edge = 2 if self.sort.descending else 1
         table = self.sort.table
-        return f"(SELECT * FROM {table} WHERE edge & {edge}) AS s", f"s.{COLUMNS[table]}"
+        own = "" if self.own is None else f" AND {self.own.condition(b)}"
+        return f"(SELECT * FROM {table} WHERE edge & {edge}{own}) AS s", f"s.{COLUMNS[table]}"
 
     @staticmethod
     def _token(b: Binder) -> tuple[str, str]:
@@ -143,12 +146,15 @@ class ByTime:
         found: list[Hit] = []
         left = interval if after is None else self._from(interval, after.key[0])
         while len(found) < count and not left.empty:
-            size = max(count - len(found), 64) + 1
+            size = count - len(found) + 1
             batch = self._rows(left, size, sets)
             if len(batch) == size:
                 last = batch[-1].key[0]
                 whole = [hit for hit in batch if hit.key[0] != last]
-                batch = whole or self._millisecond(interval, last, sets)
+                batch = whole or self._millisecond(interval, last, after, count, sets)
+                if not batch:
+                    left = self._beyond(interval, last)
+                    continue
                 left = self._beyond(interval, batch[-1].key[0])
             else:
                 left = Interval(0, 0)
@@ -165,9 +171,20 @@ class ByTime:
         """Behind a millisecond."""
         return self._from(interval, ms - 1 if self.descending else ms + 1)
 
-    def _millisecond(self, interval: Interval, ms: int, sets: Sequence[Set]) -> list[Hit]:
+    def _millisecond(
+        self, interval: Interval, ms: int, after: Place | None, count: int, sets: Sequence[Set]
+    ) -> list[Hit]:
+        """What was written in one, as far as it is wanted: a load writes thousands at once."""
         low, high = (last_before(self.view, interval, end) for end in (ms, ms + 1))
-        return self._rows(Interval(low, high), -1, sets)
+        b = self.view.binder()
+        least = after.res if after is not None and after.key[0] == ms else 0
+        statement = (
+            f"SELECT l.res, l.rid FROM live AS l WHERE {within(b, 'l.rid', Interval(low, high))} "
+            f"AND +l.res > {b.value(least)} AND {self.age.condition(b, 'l.rid')}"
+            f"{conditions(b, 'l.res', (*self.plan.sets, *sets))} "
+            f"ORDER BY +l.res LIMIT {b.value(count)}"
+        )
+        return [Hit((ms,), res, rid) for res, rid in self.view.run(statement, b)]
 
     def _rows(self, interval: Interval, count: int, sets: Sequence[Set]) -> list[Hit]:
         b = self.view.binder()
@@ -213,6 +230,42 @@ class ById:
             f"ORDER BY i.id {direction} LIMIT {b.value(count)}"
         )
         return [Hit((id,), res, rid) for id, res, rid in self.view.run(statement, b)]
+
+
+@dataclass(frozen=True)
+class ByGroups:
+    """By several keys: along the first one, and those that are equal there by their bodies. Many
+    equal ones are better put in order by SQLite."""
+
+    first: ByValue
+    keys: tuple[AnyKey, ...]
+    otherwise: "ByKeys"
+
+    def next(self, after: Place | None, count: int, sets: Sequence[Set]) -> list[Hit]:
+        """See Walk."""
+        if after is not None and after.key[0] is None:
+            return self.otherwise.next(after, count, sets)
+        found: list[Hit] = []
+        for size in (2 * count + 1, self.first.view.limits.sorted_in_memory + 1):
+            found = self._in_order(after, size, sets)
+            if len(found) >= count:
+                return found[:count]
+        last = found[-1].place if found else after
+        return found + self.otherwise.next(last, count - len(found), sets)
+
+    def _in_order(self, after: Place | None, size: int, sets: Sequence[Set]) -> list[Hit]:
+        """The first ones, without those whose equals may not all be among them."""
+        view, order = self.first.view, place_order(self.keys)
+        begin = None if after is None else Place(after.key[:1], 0)
+        batch = self.first.next(begin, size, sets)
+        if len(batch) == size:
+            last = batch[-1].key
+            batch = [hit for hit in batch if hit.key != last]
+        hits = [keyed(hit, self.keys, view) for hit in batch]
+        if after is not None:
+            behind = order(after)
+            hits = [hit for hit in hits if order(hit.place) > behind]
+        return sorted(hits, key=lambda hit: order(hit.place))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from backends.sqlite.search.criteria import criteria_sets
-from backends.sqlite.search.plan import Plan, conditions, is_stream, make_plan
+from backends.sqlite.search.plan import Plan, conditions, gives_once, make_plan
 from backends.sqlite.search.sets import Everything, Set, within
 from backends.sqlite.search.view import Interval, View
 from engine.fhir.search.tree import Query
@@ -30,7 +30,7 @@ def _count(view: View, plan: Plan, interval: Interval) -> int:
     if isinstance(driver, Everything):
         source = "live AS c"
     else:
-        distinct = "" if is_stream(driver) else "DISTINCT "
+        distinct = "" if gives_once(driver) else "DISTINCT "
         scan = f"SELECT {distinct}s.res FROM ({driver.scan(b)}) AS s"
         source = f"({scan} WHERE {within(b, 's.res', interval)}) AS c"
     wanted = conditions(b, "c.res", others)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from backends.sqlite.search.plan import Age, Plan, conditions, is_stream
+from backends.sqlite.search.plan import Age, Plan, conditions, gives_once
 from backends.sqlite.search.sets import Everything, Explicit, Set, within
 from backends.sqlite.search.view import SEQ_MASK, Interval, View
 from engine.fhir.search.rows import Rows
@@ -113,7 +113,7 @@ class ByNumber:
         if isinstance(driver, Everything):
             source, res = "live AS l", "l.res"
         else:
-            distinct = "" if is_stream(driver) or isinstance(driver, Explicit) else "DISTINCT "
+            distinct = "" if gives_once(driver) else "DISTINCT "
             scan = f"SELECT {distinct}s.res FROM ({driver.scan(b)}) AS s"
             scan += f" WHERE {within(b, 's.res', interval)}"
             source, res = f"({scan}) AS c CROSS JOIN live AS l ON l.res = c.res", "c.res"

@@ -93,6 +93,10 @@ CREATE TABLE dat (
     PRIMARY KEY (p, lo, hi, res)
 ) WITHOUT ROWID;
 
+-- What ends after a moment is found among what began not long before it, and among these few:
+-- whatever lasts longer than 32 days (backends.sqlite.search.ordered.WIDE_MS).
+CREATE INDEX dat_wide ON dat (p, hi) WHERE hi - lo > 2764800000;
+
 CREATE TABLE num (
     p     INTEGER NOT NULL,
     value REAL    NOT NULL,
