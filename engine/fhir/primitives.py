@@ -60,6 +60,7 @@ _URIS = frozenset({"uri", "url", "canonical"})
 _DOUBLE_MAX = int(sys.float_info.max)
 _DAYS = frozenset({"date", "dateTime", "instant"})
 _NO_WHITE_SPACE = re.compile(r"\S+", re.ASCII)
+_CAPTURING = re.compile(r"(?<!\\)\((?!\?)")
 
 
 def primitive_check(model: TypeModel) -> Check:
@@ -78,7 +79,8 @@ def primitive_check(model: TypeModel) -> Check:
     if name in _URIS:
         return _matching(_NO_WHITE_SPACE, f"must be a {name}: not empty, without white space")
     if name in _RULES and model.pattern:
-        pattern = re.compile(model.pattern, re.ASCII)
+        # Nobody asks for groups, and remembering them takes time.
+        pattern = re.compile(_CAPTURING.sub("(?:", model.pattern), re.ASCII)
         check = _matching(pattern, f"must be {_RULES[name]}")
         return _on_a_real_day(check) if name in _DAYS else check
     return _string

@@ -3,6 +3,7 @@
 import copy
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,14 @@ def test_every_published_resource_passes_but_the_listed_ones(validator, examples
 def test_every_exception_has_its_reason():
     for name, one in EXCEPTIONS.items():
         assert len(one["reason"]) > 20, name
+
+
+def test_page_on_validation_lists_the_exceptions(examples):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "validation.md").read_text()
+    rows = re.findall(r"^\| `([A-Za-z]+-[\w-]+)` \| (.+) \|$", page, re.MULTILINE)
+    assert dict(rows) == {name: one["reason"] for name, one in EXCEPTIONS.items()}
+    assert f"{len(examples):,} resources" in page
+    assert f"{len(examples) - len(EXCEPTIONS):,} pass" in page
 
 
 @pytest.mark.parametrize("path", sorted(SYNTHEA.glob("*.gz")), ids=lambda path: path.name[:-10])
