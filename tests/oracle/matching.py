@@ -76,6 +76,12 @@ class Coded:
     code: str | None
     folded: bool = False  # an element of type string: case does not matter
 
+    @property
+    def compared(self) -> str:
+        """Its code, as it is put in order."""
+        code = self.code or ""
+        return code.casefold() if self.folded else code
+
 
 def tokens(node: Node) -> Iterator[Coded]:
     """The tokens of an element."""

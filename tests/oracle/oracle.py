@@ -397,7 +397,7 @@ class Oracle:
             case "string":
                 return [matching.normalized(one) for one in matching.strings(node)]
             case "token":
-                return [(one.code or "", one.system or "") for one in matching.tokens(node)]
+                return [(one.compared, one.system or "") for one in matching.tokens(node)]
             case "number":
                 return [low for low, _ in matching.numbers(node)]
             case "quantity":

@@ -7,7 +7,7 @@ from engine.fhir.definitions.load import load_definitions
 from engine.fhir.definitions.model import SearchKind
 from engine.fhir.search.query import parse_search
 from engine.fhir.search.registry import Release, TenantSearch, build_search, path_names
-from engine.fhir.search.tree import Compare, Path, Text
+from engine.fhir.search.tree import Compare, Path, Text, Token
 from tests.support.published_search import CONTEXT
 
 VALUES = {
@@ -73,6 +73,18 @@ def test_what_is_published_and_not_here_is_refused_also_leniently(release):
         with pytest.raises(NotSupported) as caught:
             parse(search, type, code, "x", lenient=True)
         assert not isinstance(caught.value, UnknownParameter)
+
+
+def test_case_does_not_count_for_tokens_that_are_strings(release):
+    search = tenant(release)
+    (only,) = parse(search, "Medication", "lot-number", "|Ab12").criteria
+    assert isinstance(only, Compare)
+    assert only.values == (Token("", "ab12"),)
+    body = b'{"resourceType":"Medication","batch":{"lotNumber":"aB12"},"status":"active"}'
+    assert {term.code for term in search.rows("Medication", body).terms} == {"ab12", "active"}
+    (only,) = parse(search, "Medication", "status", "Active").criteria
+    assert isinstance(only, Compare)
+    assert only.values == (Token(None, "Active"),)
 
 
 def test_a_parameter_of_the_tenants_own_is_understood(release):

@@ -26,6 +26,7 @@ from engine.fhir.search.readers import (
     StringReader,
     measure_reader,
     number_reader,
+    read_folded,
     read_identifier,
     text_of,
     token_reader,
@@ -118,7 +119,7 @@ class Indexer:
         return _ordered_sink(leaf.kind, p, read)
 
     def _token(self, leaf: Leaf) -> Sink:
-        read = token_reader(leaf.chain.type)
+        read = read_folded if leaf.folded else token_reader(leaf.chain.type)
         terms = self._terms_at(leaf.name)
 
         def sink(value: Any, found: Findings) -> None:

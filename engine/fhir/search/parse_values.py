@@ -79,7 +79,9 @@ def parse_value(
         raise BadParameter(f"a value has more than {VALUE_CHARS_MAX} characters: shorten it")
     match parameter.kind:
         case SearchKind.TOKEN:
-            return typed_identifier(text) if modifier is Modifier.OF_TYPE else token(text)
+            if modifier is Modifier.OF_TYPE:
+                return typed_identifier(text)
+            return _without_case(token(text)) if _folded(parameter) else token(text)
         case SearchKind.STRING:
             return _string(text, modifier)
         case SearchKind.REFERENCE:
@@ -111,6 +113,15 @@ def token(text: str) -> Token:
     raise BadParameter(
         r"a token is code, system|code, |code or system|; write a bar of the value as '\|'"
     )
+
+
+def _folded(parameter: Parameter) -> bool:
+    """Whether it looks at strings alone, whose case does not count (search.html#token)."""
+    return bool(parameter.paths) and all(path.folded for path in parameter.paths)
+
+
+def _without_case(value: Token) -> Token:
+    return Token(value.system, value.code and value.code.casefold())
 
 
 def typed_identifier(text: str) -> TypedIdentifier:

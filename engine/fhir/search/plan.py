@@ -31,6 +31,7 @@ class Leaf(msgspec.Struct, frozen=True):
     kind: SearchKind
     name: str
     chain: Chain
+    folded: bool = False  # a token without regard to case
 
 
 class ReferenceLeaf(msgspec.Struct, frozen=True):
@@ -171,9 +172,10 @@ class _Draft:
         shown = []
         for path in self._paths(parameter):
             name = self._name(path.name, parameter.kind)
-            shown.append(Path(name, _is_single(path)))
+            folded = parameter.kind is SearchKind.TOKEN and _is_string(path)
+            shown.append(Path(name, _is_single(path), folded=folded))
             for chain in path.chains:
-                self._leaves[Leaf(_indexed(parameter.kind), name, chain)] = None
+                self._leaves[Leaf(_indexed(parameter.kind), name, chain, folded)] = None
         return self._shown(parameter, shown)
 
     def _paths(self, parameter: SearchParameter) -> tuple[ElementPath, ...]:
@@ -289,8 +291,11 @@ class _Draft:
         meetings: list[tuple[Path, ...]] = []
         for base in self._expressions.paths(parameter.expression, self._type):
             for parts in product(*self._alternatives(parameter, shapes, base)):
-                made.append(self._place(base, parts))
-                places.append(Path(made[-1].name, False))
+                place = self._place(base, parts)
+                if any(place.name == other.name for other in made):
+                    continue
+                made.append(place)
+                places.append(Path(place.name, False))
                 meetings.append(tuple(Path(part.name, False) for part in parts))
         if not places or len(places) > PLACES_MAX:
             raise ExpressionNotSupported(f"its components meet in none or in over {PLACES_MAX}")
@@ -361,6 +366,11 @@ def _identity(leaf: ReferenceLeaf) -> tuple[Chain, str]:
 def _element(path: ElementPath) -> str:
     """The name of a reference's path without the type that was asked for."""
     return path.name.removesuffix(f".where(resolve() is {path.target})")
+
+
+def _is_string(path: ElementPath) -> bool:
+    """Whether its tokens are strings, of which search.html#token says that case does not count."""
+    return all(chain.type == "string" for chain in path.chains)
 
 
 def _is_single(path: ElementPath) -> bool:

@@ -73,6 +73,11 @@ def read_code(value: Any) -> list[tuple[str, str]]:
     return [("", str(value))] if type(value) is int else []
 
 
+def read_folded(value: Any) -> list[tuple[str, str]]:
+    """A string as a token: case does not count."""
+    return [("", value.casefold())] if type(value) is str and value else []
+
+
 def read_uri(value: Any) -> list[tuple[str, str]]:
     """A canonical with a version is found with it and without."""
     texts = urls_of(value) if type(value) is str else ()

@@ -127,6 +127,7 @@ class Path(msgspec.Struct, frozen=True):
     single: bool  # no resource has more than one value there
     target: str = ""  # only references to this type stand there
     others: tuple[str, ...] = ()  # references to these types stand at paths of their own
+    folded: bool = False  # tokens of type string: case does not count, so theirs is folded there
 
     def holds(self, type: str) -> bool:
         """Whether a reference to a resource of this type may stand there."""
