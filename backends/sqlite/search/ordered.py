@@ -285,7 +285,8 @@ def _condition(b: Binder, tests: Sequence[Test]) -> str:
     conditions = [condition for test in tests for condition in test.ranges(b)]
     if len(conditions) == 1:
         return conditions[0]
-    return "(" + (" OR ".join(f"({condition})" for condition in conditions) or "0") + ")"
+    # The sign keeps SQLite from looking each of them up, which would lose the order.
+    return "+(" + (" OR ".join(f"({condition})" for condition in conditions) or "0") + ")"
 
 
 @dataclass(frozen=True)
