@@ -311,6 +311,21 @@ class Ingested(msgspec.Struct, frozen=True):
     unchanged: int  # equal to the current version but for versionId and lastUpdated
 
 
+class Reindexed(msgspec.Struct, frozen=True):
+    """What one step of a reindex did."""
+
+    done: bool  # the index holds all that can be searched for now
+    looked: int  # at versions
+    fixed: int  # resources whose rows were made again
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """What one step of a pruning did."""
+
+    cursor: tuple[str, str] | None  # type and id to go on after; None: all was looked at
+    removed: int  # versions
+
+
 class StoreStatistics(msgspec.Struct, frozen=True):
     """Facts about one tenant's store."""
 

@@ -31,6 +31,8 @@ from engine.model import (
     PartKey,
     Pin,
     Prepared,
+    Pruned,
+    Reindexed,
     RemovableExport,
     Snapshot,
     StoredFile,
@@ -195,8 +197,37 @@ class BulkWriter(Protocol):
         ...
 
 
+class StoreUpkeep(Protocol):
+    """Long works on a store, in short steps that hold up nobody for long. Whoever has the lease
+    of such a work passes its token: a step under an older one does nothing."""
+
+    async def begin_reindex(self, job: JobId, token: int, *, rebuild: bool = False) -> None:
+        """Take the work up, where it was left if it was begun before. `rebuild`: forget all index
+        rows first; until the work is done nothing can be searched for. Raises LeaseLost."""
+        ...
+
+    async def step_reindex(self, job: JobId, token: int) -> Reindexed:
+        """Make the rows of the next resources again that are not of this generation of the
+        definitions. Cancelled: done or not at all. Raises LeaseLost."""
+        ...
+
+    async def prune(
+        self, *, older_than_ms: int, keep: int, after: tuple[str, str] | None = None
+    ) -> Pruned:
+        """Remove versions of the next resources that were replaced before a time, but for the
+        newest `keep` (at least 1) of each and what an open snapshot shows."""
+        ...
+
+
 class TenantStore(
-    ResourceReader, ResourceWriter, Transactions, ResourceSearch, BulkReader, BulkWriter, Protocol
+    ResourceReader,
+    ResourceWriter,
+    Transactions,
+    ResourceSearch,
+    BulkReader,
+    BulkWriter,
+    StoreUpkeep,
+    Protocol,
 ):
     """All that one tenant's store does."""
 

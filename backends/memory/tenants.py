@@ -8,11 +8,14 @@ from backends.memory.resources import MemoryResources
 from backends.memory.search import MemorySearch
 from backends.memory.session import MemoryTransact
 from backends.memory.state import Process, StoreState, TenantRow
+from backends.memory.store_upkeep import MemoryUpkeep
 from engine.errors import NotFound
 from engine.tenant import Tenant, TenantId, TenantKey
 
 
-class MemoryTenantStore(MemoryResources, MemoryHistories, MemoryTransact, MemorySearch, MemoryBulk):
+class MemoryTenantStore(
+    MemoryResources, MemoryHistories, MemoryTransact, MemorySearch, MemoryBulk, MemoryUpkeep
+):
     """TenantStore: all that one tenant's store does."""
 
 

@@ -24,7 +24,9 @@ from backends.sqlite.index import KnownKeys
 from backends.sqlite.ingest import Ingest, create_staging
 from backends.sqlite.migrate import TENANT, prepare_file
 from backends.sqlite.opened import Find, OpenedFile
+from backends.sqlite.prune import Prune
 from backends.sqlite.readers import Readers
+from backends.sqlite.reindex import Reindex
 from backends.sqlite.resources import Resources
 from backends.sqlite.search.run import find
 from backends.sqlite.search.store import SEARCHER, Search
@@ -39,7 +41,7 @@ SEARCH_CONNECTIONS_MAX = 4
 SCAN_CONNECTIONS_MAX = 8  # jobs at once times lanes, and plans
 
 
-class SqliteTenantStore(Resources, Histories, Transact, Search, Ingest, Bulk):
+class SqliteTenantStore(Resources, Histories, Transact, Search, Ingest, Bulk, Reindex, Prune):
     """See engine.ports.TenantStore."""
 
     def __init__(self, file: OpenedFile) -> None:

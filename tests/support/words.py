@@ -77,8 +77,11 @@ class WordsMaker:
     """DefinitionsMaker. An own SearchParameter's `code` is the member it looks at; one called
     `unusable` cannot be made."""
 
+    def __init__(self, *members: str) -> None:
+        self._members = members or ("words",)
+
     def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
-        return ["words", *(_code(body) for body in own)]
+        return [*self._members, *(_code(body) for body in own)]
 
     def make(
         self,
