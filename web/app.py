@@ -32,6 +32,7 @@ from web.fhir.outcome import (
 from web.fhir.rest import rest_blueprint
 from web.fhir.search import search_blueprint
 from web.fhir.tenancy import register_fhir, use_converters
+from web.fhir.transaction import transaction_blueprint
 from web.health import health_blueprint
 from web.logs import frames
 from web.metrics import add_metrics, method_of, route_of
@@ -108,6 +109,7 @@ def _fhir_blueprints(services: Services, uploads: Uploads) -> list[Blueprint]:
         history_blueprint(context),
         operations_blueprint(context),
         everything_blueprint(context),
+        transaction_blueprint(context),
     ]
 
 

@@ -1,5 +1,6 @@
 """Transaction: a Bundle whose entries are done all or not at all, made ready for a store."""
 
+import copy
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -28,24 +29,36 @@ class Transaction:
         drafter: Drafter,
         parse: ParseCriteria,
         limits: TransactionLimits,
-        guesses: Mapping[str, str] | None = None,
     ) -> None:
-        """Pure; takes time by the size of the Bundle. `guesses`: what conditional references
-        probably mean, as Type/id. Raises EntryFailed."""
+        """Pure; takes time by the size of the Bundle. Raises EntryFailed."""
         self.entries = entries
         self.drafter = drafter
         self.parse = parse
         self.limits = limits
-        self.guesses = guesses or {}
+        # What conditional references probably mean, as Type/id.
+        self.guesses: Mapping[str, str] = {}
         self.order = CriteriaOrder(entries, drafter.placeholders)
         self.drafts: dict[int, Draft] = {}
-        answers = Answers(drafter.names, self.guesses)
         for entry in entries:
             if entry.operation:
                 raise EntryFailed(entry.number, _no_operation())
             if entry.text and entry.number not in drafter.same:
-                self.drafts[entry.number] = drafter.draft(entry, answers)
+                self.drafts[entry.number] = self._draft(entry)
         self._check_criteria()
+
+    def guessing(self, guesses: Mapping[str, str]) -> "Transaction":
+        """The same, what has conditional references drafted by these guesses."""
+        guessed = copy.copy(self)
+        guessed.guesses = guesses
+        guessed.drafts = self.drafts | {
+            number: guessed._draft(self.entries[number])
+            for number, draft in self.drafts.items()
+            if not draft.conditional.isdisjoint(guesses)
+        }
+        return guessed
+
+    def _draft(self, entry: Entry) -> Draft:
+        return self.drafter.draft(entry, Answers(self.drafter.names, self.guesses))
 
     @property
     def conditional(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from quart import request
 from backends.door import ThreadDoor
 from engine.errors import DeadlinePassed
 from engine.fhir.definitions.load import load_definitions
+from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.validate import Validator
 from engine.interactions.intake import Intake
 from engine.ports import TenantStore
@@ -54,13 +55,14 @@ class FhirContext:
         """The store of the current request's tenant. Raises NotFound and what opening raises."""
         return await self.services.ports.tenants.store(current_tenant())
 
-    def intake(self) -> Intake:
-        """What the current request's body goes through."""
+    def intake(self, search: SearchDefinitions | None = None) -> Intake:
+        """What the current request's body goes through. With `search`, index rows are made."""
         settings = self.services.settings
         validated = settings.validation_of(current_tenant()) == "structure"
         return Intake(
             bytes_max=settings.resource_bytes_max,
             structure=self.validator if validated else None,
+            search=search,
         )
 
     @asynccontextmanager
