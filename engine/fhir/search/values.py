@@ -82,7 +82,12 @@ def _instant(text: str) -> tuple[int, int] | None:
         or text[10] != "T"
         or text[13] != ":"
         or text[16] != ":"
-        or (zone == _ZONE and (text[-3] != ":" or text[size] not in "+-" or text[-5:-3] > "14"))
+        or (
+            zone == _ZONE
+            and (
+                text[-3] != ":" or text[size] not in "+-" or text[-5:-3] > "14" or text[-2:] > "59"
+            )
+        )
         or (size == _MILLIS and text[_SECONDS] != ".")
     ):
         return None
