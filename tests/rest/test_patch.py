@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import trio
 
 from tests.rest.server import FHIR_JSON, FhirServer, patient
 
@@ -47,6 +48,12 @@ async def test_a_patch_that_does_not_fit_changes_nothing(
     assert (await server.get(ONE)).etag == 'W/"1"'
 
 
+async def test_if_match_is_looked_at_before_the_patch(server: FhirServer) -> None:
+    await server.put(ONE, patient())
+    answer = await server.patch(ONE, [{"op": "remove", "path": "/active"}], If_Match='W/"7"')
+    assert answer.status == 412
+
+
 async def test_a_patch_of_what_is_not_there_is_refused(server: FhirServer) -> None:
     assert (await server.patch(ONE, [])).status == 404
     await server.put(ONE, patient())
@@ -59,3 +66,14 @@ async def test_a_patch_of_another_kind_is_refused_by_its_type(server: FhirServer
     answer = await server.patch(ONE, {"resourceType": "Parameters"}, Content_Type=FHIR_JSON)
     assert answer.status == 415
     assert "FHIRPath" in answer.issue["diagnostics"]
+
+
+async def test_patches_at_once_lose_none(server: FhirServer) -> None:
+    await server.put(ONE, patient(name=[{"family": "A"}]))
+    add = [{"op": "add", "path": "/name/-", "value": {"family": "B"}}]
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(server.patch, ONE, add)
+    stored = await server.stored("Patient", "p1")
+    assert len(stored["name"]) == 21
+    assert stored["meta"]["versionId"] == "21"

@@ -110,6 +110,8 @@ def issue_of(error: PenstockError) -> Issue:
     code = error.issue_code if isinstance(error, ResourceInvalid) else error.code
     expression = error.expression if isinstance(error, BadRequest | ResourceInvalid) else None
     text = f"the resource {error}" if isinstance(error, ResourceInvalid) else str(error)
+    if isinstance(error, ResourceTooLarge):
+        text = f"the resource is {error}"
     return Issue(code=code, diagnostics=text, expression=expression)
 
 

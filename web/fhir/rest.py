@@ -25,6 +25,7 @@ from engine.interactions.write import (
     update,
 )
 from engine.model import Issue, Prepared, Version
+from engine.ports import TenantStore
 from web.fhir.address import check_address
 from web.fhir.binary import content_response, content_wrapper, sends_content, wants_content
 from web.fhir.conditional_requests import (
@@ -147,8 +148,9 @@ class RestApi:
         check_address(type, id)
         form = request_form()
         if_match = _if_match()
-        change, size_bytes = await self._change()
         store = await self._context.store()
+        change, size_bytes = await self._change(store)
+        change = await self._foreseen(change, await store.read(type, id), if_match)
         work = partial(patch, type=type, id=id, change=change, if_match=if_match)
         return self._written(await store.transact(work, size_bytes=size_bytes), form)
 
@@ -157,8 +159,8 @@ class RestApi:
         check_address(type)
         form = _criteria_form()
         if_match = _if_match()
-        change, size_bytes = await self._change()
         store = await self._context.store()
+        change, size_bytes = await self._change(store)
         query = await parse_criteria(self._context, store, request.query_string, type=type)
         work = partial(conditional_patch, query=query, change=change, if_match=if_match)
         return self._written(await store.transact(work, size_bytes=size_bytes), form)
@@ -182,7 +184,7 @@ class RestApi:
         work = partial(conditional_delete, query=query, limit=limit, if_match=_if_match())
         return _deleted(await store.transact(work))
 
-    async def _change(self) -> tuple[Change, int]:
+    async def _change(self, store: TenantStore) -> tuple[Change, int]:
         """The patch in the body, and its size."""
         media_type = (request.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         if media_type != JSON_PATCH:
@@ -194,7 +196,7 @@ class RestApi:
         async with context.body() as raw:
             wanted = await context.look_through(len(raw), parse_patch, raw)
             size_bytes = len(raw)
-        intake = context.intake()
+        intake = context.intake(await store.search_definitions())
         bytes_max = context.services.settings.resource_bytes_max
 
         def change(version: Version) -> Prepared:
@@ -203,6 +205,14 @@ class RestApi:
             return intake.at(changed, type=version.type, id=version.id)
 
         return change, size_bytes
+
+    async def _foreseen(self, change: Change, seen: Version | None, if_match: int | None) -> Change:
+        """The same change, made ahead for the version that is there now: the store is not held
+        up by it unless another version comes first. Raises what the change does."""
+        if seen is None or seen.body is None or if_match not in (None, seen.version):
+            return change  # refused in time
+        ahead = await self._context.look_through(len(seen.body), change, seen)
+        return lambda version: ahead if version.version == seen.version else change(version)
 
     def _found(self, version: Version | None, form: Form | None) -> Response:
         if version is None:
