@@ -29,7 +29,7 @@ _CODED = frozenset({"Coding", "CodeableConcept"})
 
 
 class Validator:
-    """Checks resources of one release. Compiled once, in some 20 ms; never changed after, so any
+    """Checks resources of one release. Compiled once, in some 40 ms; never changed after, so any
     number of threads may share it."""
 
     def __init__(self, definitions: Definitions) -> None:
@@ -333,12 +333,13 @@ def _many(check: Check, element: Element, primitive: bool) -> Check:
 
 
 def _unaccounted(values: list[Any], siblings: Any, step: str) -> list[Problem]:
-    """The nulls of an array of primitives that have no extension beside them."""
-    beside = siblings if type(siblings) is list else []
+    """The nulls of an array of primitives that have nothing beside them. What they have there is
+    checked with it."""
+    beside = len(siblings) if type(siblings) is list else 0
     return [
         Problem("structure", "must not be null without an extension", f"[{place}]", step)
         for place, item in enumerate(values)
-        if item is None and (place >= len(beside) or beside[place] is None)
+        if item is None and place >= beside
     ][:ISSUES_MAX]
 
 

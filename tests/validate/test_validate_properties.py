@@ -16,11 +16,12 @@ VALIDATOR = Validator(DEFINITIONS)
 CODES = set(IssueCode.__args__)
 
 # Names that mean something to some type, as they are and beside a primitive, and others.
-NAMES = st.sampled_from(
-    "id extension url valueString valueCode name given family coding system code text div status "
-    "contained resourceType meta tag item linkId entry resource value active birthDate link "
-    "clinicalStatus component referenceRange parameter part reference identifier".split()  # noqa: SIM905 -- quoted, they are harder to read
-)
+WORDS = """
+    id extension url valueString valueCode name given family coding system code text div status
+    contained resourceType meta tag item linkId entry resource value active birthDate link
+    clinicalStatus component referenceRange parameter part reference identifier
+"""
+NAMES = st.sampled_from(WORDS.split())
 KEYS = NAMES | NAMES.map(lambda name: f"_{name}") | st.sampled_from(["", "_", "__id", "x"])
 SCALARS = (
     st.none()
