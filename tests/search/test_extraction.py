@@ -8,14 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.fhir.search.extraction import Indexer, Readers
 from engine.fhir.search.keys import IDENTIFIER_SUFFIX, OF_TYPE_SUFFIX, Keys
+from engine.fhir.search.readers import DateReader, ReferenceReader, StringReader
 from engine.fhir.search.rows import Edge, Rows
 from engine.fhir.search.tree import TIME_MAX, TIME_MIN
 from engine.fhir.search.values import STRING_CHARACTERS_MAX, date_range
-from tests.support.index_rows import BASE, Indexed
+from tests.support.index_rows import BASE, Indexed, r4
 from tests.support.package import r4_resources
 
 LOINC, UCUM = "http://loinc.org", "http://unitsofmeasure.org"
+# Types of which the package has hundreds, with little that differs.
+FREQUENT = ("SearchParameter-", "ValueSet-", "CodeSystem-", "StructureDefinition-")
 BOTH = int(Edge.LEAST | Edge.GREATEST)
 
 
@@ -434,6 +438,21 @@ def test_rows_of_every_example_are_sorted_and_each_once(indexed):
         assert_in_order(rows)
         units = {unit.u for unit in rows.units}
         assert {u for _, u, _, _ in rows.quantities} == units
+
+
+def test_what_is_skipped_when_decoding_makes_no_difference(indexed):
+    readers = Readers(StringReader(), DateReader(UTC), ReferenceReader([BASE], r4().types))
+    whole: dict[str, Indexer] = {}
+    for name, body in r4_resources():
+        if name.startswith(FREQUENT):
+            continue
+        resource = msgspec.json.decode(body)
+        type = resource["resourceType"]
+        if type not in whole:
+            decode = msgspec.json.Decoder().decode
+            plan = r4().plan(type)
+            whole[type] = Indexer(plan, indexed.numbers, indexed.keys, readers, decode)
+        assert whole[type].rows(body) == indexed.search.rows(type, body), name
 
 
 def test_the_same_resource_has_the_same_rows_whatever_was_indexed_before(indexed):

@@ -66,9 +66,15 @@ class Indexer:
     """Makes the index rows of one resource type. May be used in several threads at once."""
 
     def __init__(
-        self, plan: TypePlan, numbers: Mapping[str, int], keys: Keys, readers: Readers
+        self,
+        plan: TypePlan,
+        numbers: Mapping[str, int],
+        keys: Keys,
+        readers: Readers,
+        decode: Callable[[bytes], Any],
     ) -> None:
-        """`numbers` has all of the plan's names."""
+        """`numbers` has all of the plan's names; `decode` gives at least what the plan looks
+        at."""
         self._numbers = numbers
         self._keys = keys
         self._readers = readers
@@ -88,14 +94,14 @@ class Indexer:
             else:
                 walk.add(place.chain, sink)
         self._walk = walk.compiled()
-        self._decode = msgspec.json.Decoder().decode
+        self._decode = decode
 
     def rows(self, body: bytes) -> Rows:
         """The rows of a resource of the type."""
         try:
             resource = self._decode(body)
         except (msgspec.DecodeError, RecursionError):
-            resource = _decoded_slowly(body)
+            resource = _decoded_whole(body)
         found = Findings()
         self._walk(resource, found)
         return found.rows()
@@ -290,8 +296,9 @@ def _needed(place: Place) -> set[str]:
     }
 
 
-def _decoded_slowly(body: bytes) -> Any:
-    """For numbers that no double can hold: infinities here, which readers pass over."""
+def _decoded_whole(body: bytes) -> Any:
+    """A body of a shape that was not expected. Numbers that no double can hold are infinities
+    here, which readers pass over."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):

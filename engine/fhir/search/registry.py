@@ -4,9 +4,11 @@ What is the same for all tenants, the plans of resource types, is made once in a
 shared; a tenant adds its numbers, its secret, its zone and its addresses.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any
+
+import msgspec
 
 from engine.fhir.definitions.model import Definitions, SearchParameter, TypeKind
 from engine.fhir.search.expressions import Expressions
@@ -16,6 +18,7 @@ from engine.fhir.search.own import own_parameter, refused
 from engine.fhir.search.plan import TypePlan, plan_type
 from engine.fhir.search.readers import DateReader, ReferenceReader, StringReader
 from engine.fhir.search.rows import Rows
+from engine.fhir.search.shape import shape_of
 from engine.fhir.search.tree import Parameter
 
 _ALL_TYPES = "Resource"
@@ -46,6 +49,7 @@ class Release:
                 self._published.setdefault(base, []).append(parameter)
         self._by_url = {parameter.url: parameter for parameter in definitions.parameters}
         self._plans: dict[str, TypePlan] = {}
+        self._decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         self._names: tuple[str, ...] = ()
 
     def plan(self, type: str) -> TypePlan:
@@ -54,6 +58,15 @@ class Release:
         if plan is None:
             plan = self._plans[type] = self._planned(type, self._of(type), {}, None)
         return plan
+
+    def decoder(self, plan: TypePlan) -> Callable[[bytes], Any]:
+        """Decodes of a body what a plan looks at. Raises msgspec.DecodeError for another one."""
+        if plan is not self._plans.get(plan.type):  # a tenant's own
+            return msgspec.json.Decoder(shape_of(plan)).decode
+        decoder = self._decoders.get(plan.type)
+        if decoder is None:
+            decoder = self._decoders[plan.type] = msgspec.json.Decoder(shape_of(plan))
+        return decoder.decode
 
     def plan_with(self, type: str, own: Mapping[str, SearchParameter]) -> TypePlan:
         """With a tenant's own parameters, by url, in place of those of the same code."""
@@ -165,7 +178,8 @@ class TenantSearch:
         indexer = self._indexers.get(type)
         if indexer is None:
             plan = self._plan(type)
-            indexer = Indexer(plan, self._numbers, self._keys, self._readers)
+            decode = self._release.decoder(plan)
+            indexer = Indexer(plan, self._numbers, self._keys, self._readers, decode)
             self._indexers[type] = indexer
         return indexer.rows(body)
 
