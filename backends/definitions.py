@@ -7,6 +7,7 @@ how definitions are made of it is the engine's.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -21,6 +22,12 @@ SEARCH_PARAMETER = "SearchParameter"  # writing one changes what can be searched
 class DefinitionsMaker(Protocol):
     """Makes the search definitions of one tenant. Pure; called in any thread."""
 
+    @property
+    def made_for(self) -> str:
+        """The settings that decide what index rows say. A store keeps those that its rows were
+        made for, and goes on with them until its index is made again."""
+        ...
+
     def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
         """Every path that needs a number, in an order that is always the same. `own` are bodies
         of the tenant's SearchParameters. Raises NotSupported, BadRequest for what cannot be
@@ -34,8 +41,9 @@ class DefinitionsMaker(Protocol):
         generation: int,
         secret: bytes,
         path_numbers: Mapping[str, int],
+        made_for: str,
     ) -> SearchDefinitions:
-        """One generation. Raises as path_names."""
+        """One generation, for these settings. Raises as path_names."""
         ...
 
 
@@ -44,7 +52,7 @@ class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     release: str = "R4"
     base_url: str = ""  # FHIR base of the default tenant; empty: only relative references are local
-    zone: tzinfo = UTC  # of dates without one
+    zone_of: Callable[[TenantId], tzinfo] = lambda _: UTC  # of dates without one
 
     def base_urls(self, tenant: TenantId) -> tuple[str, ...]:
         """Absolute references below these mean the tenant's own resources."""
@@ -71,8 +79,15 @@ class ReleaseMakers:
         return ReleaseMaker(
             self._release,
             base_urls=self._settings.base_urls(tenant),
-            zone=self._settings.zone,
+            zone=self._settings.zone_of(tenant),
         )
+
+
+class MadeFor(msgspec.Struct, frozen=True, array_like=True):
+    """DefinitionsMaker.made_for, as JSON."""
+
+    zone: str
+    base_urls: tuple[str, ...]
 
 
 class ReleaseMaker:
@@ -80,8 +95,12 @@ class ReleaseMaker:
 
     def __init__(self, release: Release, *, base_urls: tuple[str, ...], zone: tzinfo) -> None:
         self._release = release
-        self._base_urls = base_urls
-        self._zone = zone
+        self._made_for = msgspec.json.encode(MadeFor(str(zone), base_urls)).decode()
+
+    @property
+    def made_for(self) -> str:
+        """See DefinitionsMaker."""
+        return self._made_for
 
     def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
         """See DefinitionsMaker."""
@@ -94,14 +113,16 @@ class ReleaseMaker:
         generation: int,
         secret: bytes,
         path_numbers: Mapping[str, int],
+        made_for: str,
     ) -> SearchDefinitions:
         """See DefinitionsMaker."""
+        settings = msgspec.json.decode(made_for, type=MadeFor)
         return build_search(
             self._release,
             own=own,
             generation=generation,
             secret=secret,
             path_numbers=path_numbers,
-            base_urls=self._base_urls,
-            zone=self._zone,
+            base_urls=settings.base_urls,
+            zone=UTC if settings.zone == "UTC" else ZoneInfo(settings.zone),
         )

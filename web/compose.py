@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import backends
+from backends.definitions import SearchSettings
 from backends.files import open_files
 from engine.clock import SystemClock, SystemEntropy
 from engine.errors import SettingInvalid
@@ -45,6 +46,11 @@ def output_folder(settings: Settings) -> Path:
     return store / OUTPUT_FOLDER
 
 
+def search_settings(settings: Settings) -> SearchSettings:
+    """What decides how resources are indexed. Raises SettingInvalid."""
+    return SearchSettings(base_url=settings.effective_base_url, zone_of=settings.zone_of)
+
+
 @asynccontextmanager
 async def compose(settings: Settings, *, worker: WorkerId | None = None) -> AsyncIterator[Ports]:
     """Open the backend and the output store, and make sure of the configured tenants.
@@ -55,7 +61,7 @@ async def compose(settings: Settings, *, worker: WorkerId | None = None) -> Asyn
     worker = worker or new_worker_id()
     folder = output_folder(settings)
     async with (
-        backends.open(settings.store, worker=worker) as backend,
+        backends.open(settings.store, worker=worker, search=search_settings(settings)) as backend,
         open_files(folder, coding=settings.output_coding) as outputs,
     ):
         for tenant in settings.tenants:

@@ -21,6 +21,7 @@ def definitions_of(world: MemoryWorld, store: StoreState) -> SearchDefinitions:
             generation=1 if made is None else made.generation + 1,
             secret=SECRET,
             path_numbers={name: number for number, name in enumerate(names, start=1)},
+            made_for=maker.made_for,
         )
         store.defined_by = own
     return made

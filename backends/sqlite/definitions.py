@@ -51,7 +51,7 @@ class TenantDefinitions:
     def prepare(self, connection: apsw.Connection, new_secret: bytes) -> None:
         """When the file is opened, inside a write transaction: its secret, and numbers for all
         paths of a program that may be newer than the file."""
-        connection.execute(_SQL["give_secret"], (new_secret,))
+        connection.execute(_SQL["give_secret"], (new_secret, self._maker.made_for))
         secret: Any = connection.execute("SELECT secret FROM meta").get
         self._secret = bytes(secret)
         generation = _generation(connection)
@@ -80,7 +80,11 @@ class TenantDefinitions:
             self._newest = definitions
 
     def change(
-        self, connection: apsw.Connection, generation: int, *, written: Sequence[bytes]
+        self,
+        connection: apsw.Connection,
+        generation: int,
+        *,
+        written: Sequence[bytes] = (),
     ) -> SearchDefinitions:
         """Inside a write transaction that wrote or deleted SearchParameters: those of the next
         generation. Raises BadRequest if one of `written` can be no parameter; others that cannot
@@ -91,12 +95,23 @@ class TenantDefinitions:
         connection.execute(_SQL["set_generation"], (generation,))
         return self._make(connection, own, generation)
 
+    def renew(self, connection: apsw.Connection, generation: int) -> SearchDefinitions:
+        """Inside a write transaction that has emptied the index: the next generation, for the
+        settings of now."""
+        connection.execute(_SQL["set_made_for"], (self._maker.made_for,))
+        return self.change(connection, generation)
+
     def _make(
         self, connection: apsw.Connection, own: Sequence[bytes], generation: int
     ) -> SearchDefinitions:
         numbers: Any = connection.execute("SELECT name, p FROM path").fetchall()
+        made_for: Any = connection.execute("SELECT made_for FROM meta").get
         return self._maker.make(
-            own, generation=generation, secret=self.secret, path_numbers=dict(numbers)
+            own,
+            generation=generation,
+            secret=self.secret,
+            path_numbers=dict(numbers),
+            made_for=made_for,
         )
 
     def _usable(self, own: Sequence[bytes]) -> Sequence[bytes]:

@@ -16,7 +16,6 @@ from backends.sqlite.opened import OpenedFile
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
 from engine.errors import LeaseLost
-from engine.fhir.search.definitions import SearchDefinitions
 from engine.limits import MIB
 from engine.model import JobId, Reindexed
 
@@ -66,10 +65,24 @@ class Reindex:
         )
 
     def _look(self, connection: apsw.Connection, job: JobId, token: int) -> Found:
+        """In a thread that reads: what comes next, and its index rows."""
         with connection:  # all statements see one state
             definitions = self._file.definitions.current(connection)
-            found = _find(connection, definitions, job, token)
-        return found
+            fence = _fence(connection, job, token)
+            start = fence.cursor if fence.generation == definitions.generation else 0
+            sizes: Any = connection.execute(_SQL["next_sizes"], (start, STEP_ROWS_MAX)).fetchall()
+            looked = _fitting([size for _, size in sizes])
+            cursor = sizes[looked - 1][0] if looked else start
+            values = (start, cursor, definitions.generation)
+            rows: Any = connection.execute(_SQL["next_current"], values).fetchall()
+        return Found(
+            before=fence,
+            generation=definitions.generation,
+            cursor=cursor,
+            looked=looked,
+            resources=tuple(row[:4] for row in rows),
+            postings=collect([definitions.rows(type, body) for _, _, type, _, body in rows]),
+        )
 
 
 def _begin(transaction: WriteTransaction, job: JobId, token: int, rebuild: bool) -> None:
@@ -81,7 +94,7 @@ def _begin(transaction: WriteTransaction, job: JobId, token: int, rebuild: bool)
         for table in _CLEARED:
             connection.execute(_SQL[f"clear_{table}"])
         connection.execute(_SQL["note_complete"], (0,))
-        transaction.redefine()
+        transaction.renew_definitions()
     generation = transaction.definitions.generation
     connection.execute(_SQL["take_fence"], (job, token, generation))
 
@@ -92,27 +105,6 @@ def _fence(connection: apsw.Connection, job: JobId, token: int) -> Fence:
     if not rows or rows[0][0] != token:
         raise LeaseLost("another worker has taken up this reindex, or it is done")
     return Fence(*rows[0])
-
-
-def _find(
-    connection: apsw.Connection, definitions: SearchDefinitions, job: JobId, token: int
-) -> Found:
-    """In a thread that reads: what comes next, and its index rows."""
-    fence = _fence(connection, job, token)
-    generation = definitions.generation
-    start = fence.cursor if fence.generation == generation else 0
-    sizes: Any = connection.execute(_SQL["next_sizes"], (start, STEP_ROWS_MAX)).fetchall()
-    looked = _fitting([size for _, size in sizes])
-    cursor = sizes[looked - 1][0] if looked else start
-    rows: Any = connection.execute(_SQL["next_current"], (start, cursor, generation)).fetchall()
-    return Found(
-        before=fence,
-        generation=generation,
-        cursor=cursor,
-        looked=looked,
-        resources=tuple(row[:4] for row in rows),
-        postings=collect([definitions.rows(type, body) for _, _, type, _, body in rows]),
-    )
 
 
 def _fitting(sizes: list[int]) -> int:

@@ -6,8 +6,10 @@ lock puts their transactions in order.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_bytes
+from typing import Self
 
 import trio
 
@@ -75,17 +77,7 @@ async def open_tenant_store(
         checkpointer=checkpointer,
         set_up=create_staging,
     )
-    points = Readers(path, door=doors.read, gate=gate, connections_max=POINT_CONNECTIONS_MAX)
-    searches = Readers(
-        path,
-        door=doors.search,
-        gate=gate,
-        connections_max=SEARCH_CONNECTIONS_MAX,
-        tuning=SEARCHER,
-    )
-    scans = Readers(
-        path, door=doors.scan, gate=gate, connections_max=SCAN_CONNECTIONS_MAX, tuning=SCANNER
-    )
+    pools = _Pools.of(path, doors, gate)
 
     def open_all() -> str:
         store = _prepare(path, new_id, definitions)
@@ -94,9 +86,7 @@ async def open_tenant_store(
         return store
 
     def close_all() -> None:
-        points.close()
-        searches.close()
-        scans.close()
+        pools.close()
         checkpointer.close()
         writer.close_connection()  # the last one of all processes empties the WAL
 
@@ -106,9 +96,9 @@ async def open_tenant_store(
             id=store,
             clock=clock,
             doors=doors,
-            points=points,
-            searches=searches,
-            scans=scans,
+            points=pools.points,
+            searches=pools.searches,
+            scans=pools.scans,
             writer=writer,
             definitions=definitions,
             find=find,
@@ -123,6 +113,41 @@ async def open_tenant_store(
     finally:
         with trio.move_on_after(CLOSE_SECONDS_MAX, shield=True):
             await doors.upkeep.call(close_all)
+
+
+@dataclass(frozen=True)
+class _Pools:
+    """The read connections of a file."""
+
+    points: Readers
+    searches: Readers
+    scans: Readers
+
+    @classmethod
+    def of(cls, path: Path, doors: Doors, gate: Gate) -> Self:
+        """Nothing is opened yet."""
+        return cls(
+            Readers(path, door=doors.read, gate=gate, connections_max=POINT_CONNECTIONS_MAX),
+            Readers(
+                path,
+                door=doors.search,
+                gate=gate,
+                connections_max=SEARCH_CONNECTIONS_MAX,
+                tuning=SEARCHER,
+            ),
+            Readers(
+                path,
+                door=doors.scan,
+                gate=gate,
+                connections_max=SCAN_CONNECTIONS_MAX,
+                tuning=SCANNER,
+            ),
+        )
+
+    def close(self) -> None:
+        """Blocks. Once nobody reads any more."""
+        for pool in (self.points, self.searches, self.scans):
+            pool.close()
 
 
 def _prepare(path: Path, new_id: Callable[[], str], definitions: TenantDefinitions) -> str:

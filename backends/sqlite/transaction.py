@@ -78,6 +78,12 @@ class WriteTransaction:
         )
         self._redefined = True
 
+    def renew_definitions(self) -> None:
+        """The index was emptied: the next generation, for the settings of now."""
+        generation = self._definitions.generation + 1
+        self._definitions = self._all_definitions.renew(self.connection, generation)
+        self._redefined = True
+
     def stamp(self) -> int:
         """The lastUpdated of a write made now."""
         self._last_ms = max(self._now_ms, self._cut_ms + 1, self._last_ms)

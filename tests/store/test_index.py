@@ -254,14 +254,19 @@ steps = st.one_of(
 def test_after_any_history_the_index_says_what_is_there(history: list[tuple[str, Any]]) -> None:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with TemporaryDirectory(prefix="penstock-index-", dir=memory) as folder:
-        trio.run(_live_through, Site(Path(folder), inline=True), history)
+        checks = trio.run(_live_through, Site(Path(folder), inline=True), history)
+    assert checks == len(history)
 
 
-async def _live_through(site: Site, history: list[tuple[str, Any]]) -> None:
+async def _live_through(site: Site, history: list[tuple[str, Any]]) -> int:
+    """Check the index after each step; how often that was."""
+    checks = 0
     async with site.open() as store:
         for name, what in history:
             await _take(store, name, what)
             check(site, store)
+            checks += 1
+    return checks
 
 
 async def _take(store: SqliteTenantStore, name: str, what: Any) -> None:

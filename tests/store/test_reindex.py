@@ -257,6 +257,20 @@ async def test_a_newer_program_numbers_the_paths_that_it_has_more(site: Site):
         assert len(check_index(site.path, store._file.definitions.newest).rows["str"]) == 2
 
 
+async def test_settings_that_have_changed_hold_from_the_next_rebuild_on(site: Site):
+    """Until then the index stays true to itself."""
+    async with site.open() as store:
+        await store.create(saying("Apple", "pear"))
+    site.maker = WordsMaker(made_for="big ")
+    async with site.open() as store:
+        await store.update(saying("Apple", "plum"))
+        assert {row[1] for row in check(site, store).rows["str"]} == {"apple", "plum"}
+        await run(store, rebuild=True)
+        assert {row[1] for row in check(site, store).rows["str"]} == {"big apple", "big plum"}
+        await store.update(saying("Apple"))
+        assert {row[1] for row in check(site, store).rows["str"]} == {"big apple"}
+
+
 async def test_the_work_of_an_empty_store_is_done_at_once(store: SqliteTenantStore):
     assert await run(store) == 0
     assert await may_be_searched(store, "words")

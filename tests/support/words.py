@@ -23,7 +23,10 @@ BOTH = int(Edge.LEAST | Edge.GREATEST)
 class Words:
     """SearchDefinitions of members that hold words."""
 
-    def __init__(self, members: Mapping[str, int], *, generation: int, secret: bytes) -> None:
+    def __init__(
+        self, members: Mapping[str, int], *, generation: int, secret: bytes, before: str = ""
+    ) -> None:
+        self._before = before
         self.generation = generation
         self._members = members  # and the number of each one's path
         self._keys = Keys(secret)
@@ -50,7 +53,9 @@ class Words:
         except msgspec.DecodeError:
             return Rows()  # as for every value that is not what it should be
         said = [
-            (p, word) for member, p in self._members.items() for word in _words(resource, member)
+            (p, word if word.startswith("@") else self._before + word)
+            for member, p in self._members.items()
+            for word in _words(resource, member)
         ]
         plain = [(p, word) for p, word in said if not word.startswith("@")]
         terms = [Term(self._keys.term(p, "", word), p, "", word) for p, word in plain]
@@ -77,8 +82,9 @@ class WordsMaker:
     """DefinitionsMaker. An own SearchParameter's `code` is the member it looks at; one called
     `unusable` cannot be made."""
 
-    def __init__(self, *members: str) -> None:
+    def __init__(self, *members: str, made_for: str = "") -> None:
         self._members = members or ("words",)
+        self.made_for = made_for  # put before each word
 
     def path_names(self, own: Sequence[bytes]) -> Sequence[str]:
         return [*self._members, *(_code(body) for body in own)]
@@ -90,9 +96,10 @@ class WordsMaker:
         generation: int,
         secret: bytes,
         path_numbers: Mapping[str, int],
+        made_for: str,
     ) -> Words:
         members = {name: path_numbers[name] for name in self.path_names(own)}
-        return Words(members, generation=generation, secret=secret)
+        return Words(members, generation=generation, secret=secret, before=made_for)
 
 
 def _code(body: bytes) -> str:

@@ -1,5 +1,8 @@
 -- give_secret --
-UPDATE meta SET secret = ?1 WHERE secret = x''
+UPDATE meta SET secret = ?1, made_for = ?2 WHERE secret = x''
+
+-- set_made_for --
+UPDATE meta SET made_for = ?1
 
 -- set_generation --
 UPDATE meta SET defs = ?1

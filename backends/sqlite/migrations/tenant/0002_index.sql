@@ -9,6 +9,8 @@ ALTER TABLE meta ADD COLUMN defs INTEGER NOT NULL DEFAULT 1;
 -- The generation that a reindex has brought every resource to; 0: none ever did, so nothing can
 -- be searched for.
 ALTER TABLE meta ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0;
+-- The settings that its rows were made for (backends.definitions).
+ALTER TABLE meta ADD COLUMN made_for TEXT NOT NULL DEFAULT '';
 
 -- All versions of a type, for the totals of histories.
 ALTER TABLE resource_type ADD COLUMN total INTEGER NOT NULL DEFAULT 0;
