@@ -299,9 +299,9 @@ async def test_a_reference_is_made_one_to_the_new_version(server):
     }
     answer = await transact(
         server,
-        post(observation("o", subject=marked)),
+        post({**observation("o"), "subject": marked}),
         put(patient("p", active=True)),
-        post(observation("n", subject={**marked, "reference": urn(3)})),
+        post({**observation("n"), "subject": {**marked, "reference": urn(3)}}),
         post(patient(), urn(3)),
     )
     first, second = await stored(server, answer, 0), await stored(server, answer, 2)
