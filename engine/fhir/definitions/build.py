@@ -45,6 +45,9 @@ _KINDS = {
 }
 _ANONYMOUS = frozenset({"BackboneElement", "Element"})
 _POINTING = frozenset({"Reference", "CodeableReference"})
+# The native type of ids is a string's, and what the releases add to it is at times the wrong one:
+# a resource has an id, an element a string.
+_IDS = (("id",), ("string",))
 _CODED = frozenset({"Coding", "CodeableConcept"})
 
 
@@ -147,8 +150,9 @@ def _type_models(structure: Resource, codes: CodeSets) -> list[TypeModel]:
             pattern = _extension_value(definition["type"][0], _REGEX)
             continue
         element = _element(definition, last, codes)
-        if kind is TypeKind.RESOURCE and path == f"{name}.id":
-            element = msgspec.structs.replace(element, types=("id",))  # R4's own says string
+        if last == "id" and element.types in _IDS:
+            is_resource = kind is TypeKind.RESOURCE and owner == name
+            element = msgspec.structs.replace(element, types=_IDS[not is_resource])
         below.setdefault(owner, []).append(element)
         if element.types == (path,):
             below.setdefault(path, [])
