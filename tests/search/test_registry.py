@@ -7,6 +7,7 @@ from engine.fhir.definitions.model import SearchKind
 from engine.fhir.search.fhirpath import ExpressionNotSupported
 from engine.fhir.search.own import OwnParameterInvalid
 from engine.fhir.search.plan import WITHOUT_ROWS
+from engine.fhir.search.readers import READABLE
 from engine.fhir.search.registry import Release, path_names
 from tests.support.index_rows import Indexed, r4
 
@@ -17,6 +18,20 @@ REFUSED = {
     ("MolecularSequence", "chromosome-window-coordinate"),
     ("MolecularSequence", "referenceseqid-variant-coordinate"),
     ("MolecularSequence", "referenceseqid-window-coordinate"),
+}
+
+
+# Types of values that published parameters lead to and that nothing is indexed of: what the
+# parameter's type can not be compared with.
+NOT_READ = {
+    (SearchKind.DATE, "Age"),
+    (SearchKind.DATE, "Range"),
+    (SearchKind.DATE, "string"),
+    (SearchKind.QUANTITY, "SampledData"),
+    (SearchKind.REFERENCE, "Attachment"),
+    (SearchKind.REFERENCE, "Extension"),  # its value is read
+    (SearchKind.STRING, "Extension"),
+    (SearchKind.TOKEN, "Extension"),
 }
 
 
@@ -56,6 +71,16 @@ def test_every_published_parameter_is_there_or_refused_with_a_reason(published):
             else:
                 assert (found.type, found.kind) == (type, parameter.kind)
     assert refused == REFUSED
+
+
+def test_values_of_other_types_are_known_not_to_be_indexed():
+    found = set()
+    for parameter in r4().definitions.parameters:
+        if parameter.kind in READABLE:
+            for type in r4().concerned(parameter):
+                for path in r4().expressions.paths(parameter.expression, type):
+                    found |= {(parameter.kind, chain.type) for chain in path.chains}
+    assert {(kind, type) for kind, type in found if type not in READABLE[kind]} == NOT_READ
 
 
 def test_parameters_come_in_order_of_their_codes(published):
@@ -257,6 +282,37 @@ def test_an_own_composite_is_made_of_own_and_published_parameters():
     term = indexed.keys.term(indexed.numbers[parameter.components[0].paths[0].name], "", "a")
     key = indexed.keys.composite(indexed.numbers[parameter.paths[0].name], [term])
     assert [row[1] for row in indexed.rows(resource).strings if row[0] == key] == ["hallo"]
+
+
+def test_a_string_is_a_token_of_any_case_in_a_composite_too():
+    number = own(
+        url="http://example.org/SearchParameter/lot",
+        code="lot",
+        base=["Immunization"],
+        type="token",
+        expression="Immunization.lotNumber",
+    )
+    composite = own(
+        code="lot-note",
+        base=["Immunization"],
+        type="composite",
+        expression="Immunization",
+        component=[
+            {"definition": number["url"], "expression": "lotNumber"},
+            {
+                "definition": "http://hl7.org/fhir/SearchParameter/Immunization-status",
+                "expression": "status",
+            },
+        ],
+    )
+    indexed = Indexed([number, composite])
+    lot, status = indexed.search.parameter("Immunization", "lot-note").components
+    assert lot.paths[0].folded and not status.paths[0].folded
+    tokens = {
+        indexed.rows({"resourceType": "Immunization", "lotNumber": text, "status": "done"}).tokens
+        for text in ("ab1", "AB1")
+    }
+    assert len(tokens) == 1
 
 
 def test_bodies_are_as_good_as_objects():

@@ -263,7 +263,12 @@ class Indexer:
         """Finds the keys of one component in a place's element."""
         if part.kind is SearchKind.REFERENCE:
             return self._target_finder(part)
-        tokens_of = _all_finder([_finder(chain, token_reader(chain.type)) for chain in part.chains])
+        tokens_of = _all_finder(
+            [
+                _finder(chain, read_folded if part.folded else token_reader(chain.type))
+                for chain in part.chains
+            ]
+        )
         terms = self._terms_at(part.name)
         in_dictionary = part.name in indexed
 

@@ -55,6 +55,8 @@ def _with_edges(found: list[Any]) -> tuple[Any, ...]:
     """Sorted rows, each once, with their edges: within a path their order is that of values."""
     if len(found) == 1:
         return ((*found[0], _BOTH),)
+    if len({row[0] for row in found}) == len(found):  # one value everywhere, as nearly always
+        return tuple([(*row, _BOTH) for row in sorted(found)])
     rows = sorted(set(found))
     last = len(rows) - 1
     return tuple(
@@ -71,5 +73,7 @@ def _with_edges(found: list[Any]) -> tuple[Any, ...]:
 
 def _measured(found: list[tuple[int, int, float]]) -> tuple[tuple[int, int, float, int], ...]:
     """Rows of quantities: sorted with the unit first, but their edges go by value."""
+    if len({row[0] for row in found}) == len(found):
+        return tuple([(p, u, value, _BOTH) for p, u, value in sorted(found)])
     edged = _with_edges([(p, value, u) for p, u, value in found])
     return tuple(sorted([(p, u, value, edge) for p, value, u, edge in edged]))

@@ -48,6 +48,7 @@ class Part(msgspec.Struct, frozen=True):
     kind: SearchKind
     name: str  # of its path, where the dictionary has its tokens
     chains: tuple[Chain, ...]
+    folded: bool = False  # a token without regard to case
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -296,7 +297,7 @@ class _Draft:
                     continue
                 made.append(place)
                 places.append(Path(place.name, False))
-                meetings.append(tuple(Path(part.name, False) for part in parts))
+                meetings.append(tuple(Path(part.name, False, folded=part.folded) for part in parts))
         if not places or len(places) > PLACES_MAX:
             raise ExpressionNotSupported(f"its components meet in none or in over {PLACES_MAX}")
         self._places.update({place.name: place for place in made})
@@ -343,7 +344,8 @@ class _Draft:
         name = f"{base.name}.{path.name}"
         if self._own and (name, kind) not in self._indexed:
             name = f"{name}:{kind}"
-        return Part(_indexed(kind), name, path.chains)
+        folded = kind is SearchKind.TOKEN and _is_string(path)
+        return Part(_indexed(kind), name, path.chains, folded)
 
     def _place(self, base: ElementPath, parts: tuple[Part, ...]) -> Place:
         if len(base.chains) != 1:
