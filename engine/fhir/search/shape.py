@@ -47,6 +47,8 @@ class _Node:
         fields: dict[str, Any] = {}
         for leaf in leaves:
             fields.update(_leaf_fields(leaf or {}, name))
+        if fields.keys() & self.members.keys():
+            return Any  # such as Device.type, of which a chain wants what its reader does not
         for key, (many, inner) in self.members.items():
             shape = inner.shape(f"{name}.{key}")
             fields[key] = list[shape] if many else shape  # type: ignore[valid-type]
