@@ -11,7 +11,7 @@ from engine.fhir.search.expressions import At, Chain, Get
 from engine.fhir.search.plan import TypePlan
 
 # What readers look at in values of the types that come most often.
-_CODING = {"system": {}, "code": {}}
+_CODING: dict[str, Any] = {"system": {}, "code": {}}
 _LEAVES: dict[str, dict[str, Any]] = {
     "Coding": _CODING,
     "CodeableConcept": {"coding": [_CODING]},
@@ -52,18 +52,24 @@ class _Node:
         for key, (many, inner) in self.members.items():
             shape = inner.shape(f"{name}.{key}")
             fields[key] = list[shape] if many else shape  # type: ignore[valid-type]
-        return TypedDict(name, fields, total=False)  # type: ignore[operator]
+        return _typed_dict(name, fields)
 
 
 def _leaf_fields(leaf: dict[str, Any], name: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, inner in leaf.items():
         if isinstance(inner, list):
-            item = TypedDict(f"{name}.{key}", dict.fromkeys(inner[0], Any), total=False)  # type: ignore[operator]
+            item: Any = _typed_dict(f"{name}.{key}", dict.fromkeys(inner[0], Any))
             fields[key] = list[item]
         else:
             fields[key] = Any
     return fields
+
+
+def _typed_dict(name: str, fields: dict[str, Any]) -> Any:
+    """A type whose members may all be missing. Others are skipped when it is decoded."""
+    make: Any = TypedDict  # a checker knows it only with literal names
+    return make(name, fields, total=False)
 
 
 def shape_of(plan: TypePlan) -> Any:
