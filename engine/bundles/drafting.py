@@ -5,6 +5,7 @@ Whoever creates on a condition is taken to create, with an id that is given out 
 is so. What was drafted on an assumption that does not hold is drafted again. Pure, for a thread.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -16,6 +17,9 @@ from engine.fhir.members import is_object, members
 from engine.fhir.references import LinkRewriter
 from engine.interactions.intake import Intake
 from engine.model import Prepared
+
+# Where most resources have their id. One that has another besides is refused later.
+_ID_SECOND = re.compile(rb'\{"resourceType":"[A-Za-z]*","id":(?P<id>"[^"\\]*")')
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -126,6 +130,9 @@ def _with_id(entry: Entry, name: str) -> bytes:
     if not is_object(text):
         raise BadRequest("the resource is no object", expression=f"{entry.label}.resource")
     id = name.partition("/")[2].encode()
+    usual = _ID_SECOND.match(text)
+    if usual is not None:
+        return b'%b"%b"%b' % (text[: usual.start("id")], id, text[usual.end("id") :])
     for member in members(text):
         if member.name == "id":
             return b'%b"%b"%b' % (text[: member.start], id, text[member.end :])

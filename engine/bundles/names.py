@@ -59,7 +59,7 @@ def root_of(entry: Entry) -> str:
 
 def is_conditional(link: str) -> bool:
     """Whether a reference is a search, such as Patient?identifier=..."""
-    return _CONDITIONAL.match(link) is not None
+    return "?" in link and _CONDITIONAL.match(link) is not None
 
 
 class Answers(msgspec.Struct, frozen=True):

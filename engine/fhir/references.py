@@ -41,9 +41,11 @@ _XHTML = "xhtml"
 _OWN_SCOPE = "Bundle"
 
 # In sound JSON a quote that no backslash precedes opens or closes a string, and what stands
-# before a colon is a key: so this finds the members called `reference` and nothing inside a
-# string.
-_REFERENCE = re.compile(rb'(?<!\\)"reference":"((?:[^"\\]|\\.)*)"')
+# before a colon is a name: so this finds the members called `reference` and nothing inside a
+# string. The backslash is looked for afterwards: the search is ten times faster so.
+_NAME = b'"reference":'
+_REFERENCE = re.compile(_NAME + rb'"(?:[^"\\]|\\.)*"')
+_BACKSLASH = ord("\\")
 _ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\.|[^\\]+", re.DOTALL)
 _TAG = re.compile(r"""<(a|img)(?=\s)((?:[^"'>]|"[^"]*"|'[^']*')*)>""")
 _ATTRIBUTE = re.compile(r"""([^\s"'=]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
@@ -74,17 +76,17 @@ class LinkRewriter:
         """
         if type == _OWN_SCOPE:
             return text
-        rest = _REFERENCE.sub(b"", text)
-        if _may_hold(rest, marks):
+        found = [one for one in _REFERENCE.finditer(text) if text[one.start() - 1] != _BACKSLASH]
+        if _may_hold(_outside(text, found), marks):
             return _Walk(self, resolve, marks).value(text, type)
-        if len(rest) == len(text):
-            return text
-
-        def replaced(match: re.Match[bytes]) -> bytes:
-            target = resolve(string_of(match[0][12:]), LinkKind.REFERENCE)
-            return match[0] if target is None else b'"reference":' + _quoted(target)
-
-        return _REFERENCE.sub(replaced, text)
+        pieces, done = [], 0
+        for one in found:
+            start = one.start() + len(_NAME)
+            target = resolve(string_of(text[start : one.end()]), LinkKind.REFERENCE)
+            if target is not None:
+                pieces += [text[done:start], _quoted(target)]
+                done = one.end()
+        return b"".join([*pieces, text[done:]]) if pieces else text
 
     def member_types(self, type: str) -> dict[str, str]:
         """The types of a type's members, by their names in JSON."""
@@ -172,6 +174,15 @@ class _Walk:
 def _names_itself(model: TypeModel, member: str) -> bool:
     """Whether an element is the name that its owner is known by, and no link to it."""
     return member == "url" and (model.kind == TypeKind.RESOURCE or model.name == "Extension")
+
+
+def _outside(text: bytes, found: Sequence[re.Match[bytes]]) -> bytes:
+    """The text without these pieces of it."""
+    pieces, done = [], 0
+    for one in found:
+        pieces.append(text[done : one.start()])
+        done = one.end()
+    return b"".join([*pieces, text[done:]])
 
 
 def _may_hold(text: bytes, marks: Sequence[bytes]) -> bool:

@@ -87,6 +87,8 @@ def test_rewrites_links_by_the_type_of_their_element(text):
         resource("Observation", subject={"reference": f"{A}b"}),
         resource("Observation", subject={"reference": "#p"}),
         resource("Observation", subject={"reference": "Patient/7"}),
+        resource("Observation", **{'a"reference': A}),
+        resource("Observation", note=[{"text": f'"reference":"{A}"'}]),
     ],
     ids=lambda text: text[:80].decode(),
 )
