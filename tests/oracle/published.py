@@ -86,8 +86,11 @@ class Specification:
         return frozenset(parameter.targets)
 
     def compartment(self, compartment: str) -> Mapping[str, tuple[str, ...]]:
-        """By resource type, the codes that put it there."""
-        return self._compartments[compartment]
+        """By resource type, the codes that put it there, with the two rules of docs/search.md."""
+        published = self._compartments[compartment]
+        if compartment != "Patient":
+            return published
+        return {**published, "Patient": ("{def}",), "Device": ("patient",)}
 
 
 @lru_cache(maxsize=1)

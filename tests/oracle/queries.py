@@ -85,11 +85,7 @@ class Queries:
         compartment = self._one([one for one in named if self._world.of_type(one)] or ["Patient"])
         holder = self._one(self._world.of_type(compartment))
         members = self._specification.compartment(compartment)
-        types = [
-            one
-            for one in self._world.types
-            if members.get(one) and one not in ("Patient", "Device", compartment)
-        ]
+        types = [one for one in self._world.types if members.get(one)]
         type = self._one(types)
         return f"{compartment}/{holder.id}/{type}", type
 
