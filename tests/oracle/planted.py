@@ -15,7 +15,6 @@ from typing import Any
 from engine.fhir.search import (
     criteria,
     escaping,
-    findings,
     keys,
     modifiers,
     parse_values,
@@ -203,12 +202,6 @@ EXTRACTION = (
         keys.Keys.composite,
         "':'.join(map(str, parts))",
         "''",
-    ),
-    Bug(
-        "the greatest value of all is the least",
-        findings._with_edges,
-        "(_LEAST if at == 0",
-        "(_LEAST if at == last",
     ),
 )
 
