@@ -1,6 +1,8 @@
 """From a resource to its rows in the index (DESIGN 6; R4 search.html)."""
 
+from copy import deepcopy
 from datetime import UTC
+from functools import cache
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.fhir.search.expressions import Get
 from engine.fhir.search.extraction import Indexer, Readers
 from engine.fhir.search.keys import IDENTIFIER_SUFFIX, OF_TYPE_SUFFIX, Keys
 from engine.fhir.search.readers import DateReader, ReferenceReader, StringReader
@@ -440,19 +443,90 @@ def test_rows_of_every_example_are_sorted_and_each_once(indexed):
         assert {u for _, u, _, _ in rows.quantities} == units
 
 
-def test_what_is_skipped_when_decoding_makes_no_difference(indexed):
+@pytest.fixture(scope="module")
+def whole(indexed):
+    """Makes the rows of a body that is decoded whole."""
     readers = Readers(StringReader(), DateReader(UTC), ReferenceReader([BASE], r4().types))
-    whole: dict[str, Indexer] = {}
+    decode = msgspec.json.Decoder().decode
+
+    @cache
+    def indexer(type: str) -> Indexer:
+        return Indexer(r4().plan(type), indexed.numbers, indexed.keys, readers, decode)
+
+    return lambda type, body: indexer(type).rows(body)
+
+
+def test_what_is_skipped_when_decoding_makes_no_difference(indexed, whole):
     for name, body in r4_resources():
-        if name.startswith(FREQUENT):
-            continue
-        resource = msgspec.json.decode(body)
-        type = resource["resourceType"]
-        if type not in whole:
-            decode = msgspec.json.Decoder().decode
-            plan = r4().plan(type)
-            whole[type] = Indexer(plan, indexed.numbers, indexed.keys, readers, decode)
-        assert whole[type].rows(body) == indexed.search.rows(type, body), name
+        if not name.startswith(FREQUENT):
+            type = msgspec.json.decode(body)["resourceType"]
+            assert whole(type, body) == indexed.search.rows(type, body), name
+
+
+CODING = {"system": "s", "code": "c", "display": "d"}
+MEASURE = {"value": 1.5, "system": "s", "code": "c", "unit": "u", "comparator": "<"}
+# A value of each type that is read, with more than readers look at.
+SAMPLES = {
+    "boolean": True,
+    "integer": 1,
+    "positiveInt": 1,
+    "unsignedInt": 1,
+    "decimal": 1.5,
+    "date": "2020",
+    "dateTime": "2020",
+    "instant": "2020-01-01T00:00:00Z",
+    "Coding": CODING,
+    "CodeableConcept": {"coding": [CODING], "text": "t"},
+    "Identifier": {"system": "s", "value": "v", "type": {"coding": [CODING]}, "use": "usual"},
+    "ContactPoint": {"system": "phone", "value": "1"},
+    "HumanName": {"family": "f", "given": ["g"], "use": "usual"},
+    "Address": {"line": ["l"], "city": "c", "use": "home"},
+    "Reference": {"reference": "Patient/1", "type": "Patient", "identifier": {"value": "v"}},
+    "Resource": {"resourceType": "Patient", "id": "1"},
+    "Period": {"start": "2020", "end": "2021"},
+    "Timing": {"event": ["2020"], "repeat": {"boundsPeriod": {"start": "2019"}}},
+    "Money": {"value": 1.5, "currency": "EUR"},
+    "Range": {"low": MEASURE, "high": MEASURE},
+}
+SAMPLES |= dict.fromkeys(("Quantity", "Age", "Duration", "Count", "Distance"), MEASURE)
+
+
+def merged(before, sample):
+    """Both, one inside of the other."""
+    if isinstance(before, list):
+        return [merged(before[0], sample[0])]
+    if isinstance(before, dict) and isinstance(sample, dict):
+        return {
+            key: merged(before.get(key), sample[key]) if key in sample else before[key]
+            for key in {**before, **sample}
+        }
+    return sample
+
+
+def put(resource, chain):
+    """A sample at the end of a chain, with all that its tests ask for."""
+    place = resource
+    steps = [step for step in chain.steps if isinstance(step, Get)]
+    for step in steps[:-1]:
+        inner = place.setdefault(step.key, [{}] if step.many else {})
+        place = inner[0] if step.many else inner
+    if steps:
+        sample = deepcopy(SAMPLES.get(chain.type, "http://x.example/text"))
+        last = steps[-1]
+        sample = [sample] if last.many else sample
+        place[last.key] = merged(place.get(last.key), sample)
+
+
+@pytest.mark.parametrize("type", r4().types)
+def test_every_path_of_a_type_is_decoded(indexed, whole, type):
+    plan = r4().plan(type)
+    resource = {"resourceType": type}
+    for leaf in (*plan.leaves, *plan.references):
+        put(resource, leaf.chain)
+    body = msgspec.json.encode(resource)
+    rows = indexed.search.rows(type, body)
+    assert rows == whole(type, body)
+    assert rows.tokens
 
 
 def test_the_same_resource_has_the_same_rows_whatever_was_indexed_before(indexed):
