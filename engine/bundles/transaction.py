@@ -40,7 +40,7 @@ class Transaction:
         self.order = CriteriaOrder(entries, drafter.placeholders)
         self.drafts: dict[int, Draft] = {}
         for entry in entries:
-            if entry.operation:
+            if entry.operation or (entry.reads and entry.url.startswith("$")):
                 raise EntryFailed(entry.number, _no_operation())
             if entry.text and entry.number not in drafter.same:
                 self.drafts[entry.number] = self._draft(entry)

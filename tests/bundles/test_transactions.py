@@ -85,6 +85,7 @@ async def test_one_entry_that_fails_leaves_nothing(server):
         (entry("PUT", "https://other.example/Patient/a", patient("a")), 400, None),
         (entry("PUT", "Patient/a_b", patient("a")), 400, "Bundle.entry[1].request.url"),
         (entry("POST", "Patient/$validate", patient("a")), 400, "Bundle.entry[1].request.url"),
+        (entry("GET", "$export"), 400, "Bundle.entry[1].request.url"),
         (put(patient("a"), ifMatch="three"), 400, None),
         (post(patient("a"), ifNoneExist="nonsense=1"), 400, None),
         (entry("PATCH", "Patient/a", {"resourceType": "Parameters"}), 400, None),
