@@ -2,7 +2,6 @@
 still matches at least once, on every way to an answer."""
 
 from random import Random
-from urllib.parse import parse_qsl
 
 import pytest
 
@@ -10,10 +9,9 @@ from backends.sqlite.search.run import search_page
 from backends.sqlite.search.view import Limits
 from engine.errors import BadParameter
 from engine.fhir.body import prepare
-from engine.fhir.search.query import SearchContext, parse_search
 from tests.oracle.searched import BODY_BYTES_MAX
-from tests.search.test_sql_ways import WAYS, opened
-from tests.support.fhir_data import BASE, Generator
+from tests.search.test_sql_ways import WAYS, opened, parsed
+from tests.support.fhir_data import Generator
 
 QUERIES = (
     "Observation",
@@ -37,17 +35,6 @@ QUERIES = (
 )
 CHANGES = 6  # between two pages
 PAGE = 3
-
-
-def parsed(search, text):
-    path, _, query = text.partition("?")
-    return parse_search(
-        parse_qsl(query),
-        type=path or None,
-        search=search,
-        lenient=False,
-        context=SearchContext(now_ms=0, base_urls=(BASE,)),
-    ).query
 
 
 def keys(versions):

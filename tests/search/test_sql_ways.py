@@ -44,16 +44,21 @@ async def opened(folder, world):
             connection.close()
 
 
-def asked(connection, search, text, limits, *, page):
-    """All pages of a search on this connection, and its total."""
+def parsed(search, text):
+    """The query of a text as the oracle takes it: the path below the base URL, and parameters."""
     path = text.partition("?")[0].split("/")
-    query = parse_search(
+    return parse_search(
         parse_qsl(text.partition("?")[2], keep_blank_values=True),
         type=path[-1] if path[-1] not in ("", "*") else None,
         search=search,
         lenient=False,
         context=SearchContext(now_ms=0, base_urls=(BASE,), compartment=request(text).compartment),
     ).query
+
+
+def asked(connection, search, text, limits, *, page):
+    """All pages of a search on this connection, and its total."""
+    query = parsed(search, text)
     answer, position = Answer([], set()), b""
     while True:
         found = search_page(connection, query, search, limit=page, position=position, limits=limits)
@@ -85,7 +90,12 @@ SORTED = {"string", "date", "token", "number", "quantity", "uri"}
 def sorts(search, types):
     """Queries with each key that results can be in order of, in both directions."""
     for type in types:
-        codes = [one.code for one in search.parameters(type) if one.kind in SORTED]
+        # A canonical with a version stands in the index without it, too, and sorts by both.
+        codes = [
+            one.code
+            for one in search.parameters(type)
+            if one.kind in SORTED and one.code != "_profile"
+        ]
         for code in ("_id", "_lastUpdated", *codes):
             for key in (code, f"-{code}"):
                 yield f"{type}?_sort={key}"

@@ -254,15 +254,24 @@ class Ordered(Collected):
         """Whether a scan gives each resource once."""
         return self.single and len(self.groups[0]) == 1
 
+    @property
+    def splits(self) -> bool:
+        """Whether `edge` tells that a row is its resource's only one, and it meets one range."""
+        return len(self.keys) == 1 and len(self.groups[0]) == 1
+
     def condition(self, b: Binder) -> str:
         """On the columns of one row, its path left aside."""
         return " AND ".join(_condition(b, tests) for tests in self.groups)
 
     def scan(self, b: Binder) -> str:
         """See Set. A range for each way the first group can hold; the others narrow it."""
+        return self.rows(b, "")
+
+    def rows(self, b: Binder, also: str) -> str:
+        """A scan of the rows for which another condition holds as well."""
         first, *others = self.groups
         keys = b.equal("p", self.keys)
-        rest = "".join(f" AND {_condition(b, tests)}" for tests in others)
+        rest = also + "".join(f" AND {_condition(b, tests)}" for tests in others)
         ranges = [condition for test in first for condition in test.ranges(b)]
         if not ranges:
             return f"SELECT res FROM {self.table} WHERE 0"

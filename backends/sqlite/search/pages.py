@@ -113,10 +113,10 @@ def _sections(view: View, query: Query, seq: int) -> list[Section]:
 
 
 def _own(keys: Sequence[AnyKey], sets: Sequence[Set]) -> Ordered | None:
-    """A criterion on the one value that the results are sorted by: it bounds the walk."""
+    """A criterion on the values that the results are sorted by: it bounds the walk."""
     if len(keys) == 1 and isinstance(keys[0], ValueKey):
         for one in sets:
-            if isinstance(one, Ordered) and one.single and one.keys == keys[0].paths:
+            if isinstance(one, Ordered) and len(one.keys) == 1 and one.keys == keys[0].paths:
                 return one
     return None
 
@@ -168,7 +168,7 @@ class _Sorting:
         numbered, plan = self.numbered, self.numbered.plan
         walk = ByValue(self.view, plan, numbered.intervals, numbered.age, key, self.own)
         if self.own is not None:
-            return [Section(walk, plan.hard)]
+            return [Section(walk, plan.hard if self.own.single else self.hard)]
         parameter = self.query.sort[0].parameter
         assert parameter is not None
         without = Not(valued(self.view, parameter))

@@ -101,7 +101,11 @@ class ByValue:
     def _column(self, b: Binder) -> tuple[str, str]:
         edge = 2 if self.sort.descending else 1
         table = self.sort.table
-        own = "" if self.own is None else f" AND {self.own.condition(b)}"
+        own = ""
+        if self.own is not None:
+            # Where a resource has several values, another one may meet the criterion.
+            several = "" if self.own.single else "edge <> 3 OR "
+            own = f" AND ({several}{self.own.condition(b)})"
         return f"(SELECT * FROM {table} WHERE edge & {edge}{own}) AS s", f"s.{COLUMNS[table]}"
 
     @staticmethod

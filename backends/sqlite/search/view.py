@@ -53,6 +53,8 @@ class Limits:
     few: int = 64  # resources whose bodies are read rather than anything else counted
     counted: tuple[int, ...] = (2_000, 50_000, 1_000_000)  # of a posting, until one is smallest
     fetched: int = 20_000  # of a set that becomes a list; counting them takes half a millisecond
+    joined: int = 100_000  # rows of a join
+    asked: int = 50  # resources, to see how frequent it is that they are in a set
     looked_into: int = 1_000  # bodies, before a set is collected: each takes 20 microseconds
     sorted_in_memory: int = 1_000  # candidates, by what their bodies say
 
