@@ -232,8 +232,9 @@ def test_a_canonical_reference_is_found_with_its_version_and_without(indexed):
     }
 
 
-def test_the_first_resource_of_a_bundle_is_what_it_refers_to(indexed):
-    entries = [{"resource": {"resourceType": kind, "id": kind}} for kind in ("Composition", "List")]
+@pytest.mark.parametrize("kinds", [("Composition", "List"), ("Composition",)])
+def test_the_first_resource_of_a_bundle_is_what_it_refers_to(indexed, kinds):
+    entries = [{"resource": {"resourceType": kind, "id": kind}} for kind in kinds]
     bundle = {"resourceType": "Bundle", "entry": entries}
     assert indexed.targets(bundle, "Bundle.entry[0].resource") == {
         indexed.keys.target("Composition", "Composition")
@@ -411,6 +412,16 @@ def test_components_without_an_order_are_one_posting(indexed):
     assert composite_key(indexed, parameter, 0, ("", "a"), ("", "true")) in rows.tokens
     named = {indexed.name(term.path) for term in rows.terms}
     assert {component.paths[0].name for component in parameter.components} <= named
+
+
+def test_every_coding_of_one_component_meets_every_one_of_the_other(indexed):
+    parameter = indexed.search.parameter("Group", "characteristic-value")
+    (code, value) = ([{"code": text} for text in "ab"], [{"code": text} for text in "xyz"])
+    characteristic = {"code": {"coding": code}, "valueCodeableConcept": {"coding": value}}
+    rows = indexed.rows({"resourceType": "Group", "characteristic": [characteristic]})
+    for one in "ab":
+        for other in "xyz":
+            assert composite_key(indexed, parameter, 0, ("", one), ("", other)) in rows.tokens
 
 
 def test_a_reference_may_be_a_component(indexed):
