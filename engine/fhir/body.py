@@ -292,6 +292,14 @@ def minified(raw: bytes, *, depth_max: int = DEPTH_MAX) -> bytes:
 
     Raises ResourceInvalid, which says what is wrong and where.
     """
+    text = minified_value(raw, depth_max=depth_max)
+    if text[:1] != b"{":
+        raise ResourceInvalid("is JSON, but not an object")
+    return text
+
+
+def minified_value(raw: bytes, *, depth_max: int = DEPTH_MAX) -> bytes:
+    """As `minified`, of any JSON value."""
     _check_encoding(raw)
     try:
         text = msgspec.json.format(raw, indent=-1)
@@ -299,8 +307,6 @@ def minified(raw: bytes, *, depth_max: int = DEPTH_MAX) -> bytes:
         raise _too_deep(depth_max) from None
     except msgspec.DecodeError as error:
         raise _syntax_error(raw, str(error)) from None
-    if text[:1] != b"{":
-        raise ResourceInvalid("is JSON, but not an object")
     if text.count(b"{") + text.count(b"[") > depth_max and _is_deeper(text, depth_max):
         raise _too_deep(depth_max)
     return text

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import BadRequest, PatchFailed, ResourceInvalid, ResourceTooLarge
-from engine.fhir.body import DEPTH_MAX, minified
+from engine.fhir.body import DEPTH_MAX, minified_value
 from engine.fhir.members import is_array, is_object, is_string, items, members, string_of
 
 OPERATIONS_MAX = 10_000  # of one patch; more is another resource
@@ -98,8 +98,7 @@ _given = msgspec.json.Decoder(_Given)
 def parse_patch(raw: bytes) -> Patch:
     """The operations of a JSON Patch document. Raises ResourceInvalid if it is not sound JSON,
     BadRequest if it is no patch; no message holds content."""
-    # The checks of a text are those of an object, so the patch goes into one.
-    text = minified(b'{"patch":%b}' % raw)[9:-1]
+    text = minified_value(raw)
     try:
         given = _raws.decode(text)
     except msgspec.DecodeError:
