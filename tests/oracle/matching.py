@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 
@@ -27,6 +28,7 @@ class Surroundings:
 
     base: str  # the server's own base URL, without a slash at its end
     now: Fraction  # seconds since 1970
+    zone: tzinfo = UTC  # of dates without one
 
 
 # Strings.
@@ -224,7 +226,7 @@ def amount_matches(amount: Amount, wanted: list[str]) -> bool:
 
 def date_matches(value: Span, text: str, around: Surroundings) -> bool:
     prefix, written = split_prefix(text)
-    wanted = span_of_time(written)
+    wanted = span_of_time(written, around.zone)
     if wanted is None:
         raise Malformed(text)
     if prefix == "ap":
@@ -244,8 +246,8 @@ def date_matches(value: Span, text: str, around: Surroundings) -> bool:
     }[prefix]
 
 
-def dates(node: Node) -> list[Span]:
-    return spans_of(node.type, node.value)
+def dates(node: Node, around: Surroundings) -> list[Span]:
+    return spans_of(node.type, node.value, around.zone)
 
 
 # Uris.

@@ -6,6 +6,7 @@ its values with a general FHIRPath library, and compares them by `matching`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from fractions import Fraction
 from functools import cmp_to_key
 from typing import Any
@@ -78,9 +79,9 @@ def unescaped(text: str) -> str:
 class Oracle:
     """Knows what a search over these resources must find."""
 
-    def __init__(self, world: World, *, base: str, now_ms: int) -> None:
+    def __init__(self, world: World, *, base: str, now_ms: int, zone: tzinfo = UTC) -> None:
         self._world = world
-        self._around = Surroundings(base, Fraction(now_ms, 1000))
+        self._around = Surroundings(base, Fraction(now_ms, 1000), zone)
         self._specification = specification()
 
     # Searches.
@@ -247,7 +248,7 @@ class Oracle:
             "token": matching.tokens,
             "number": matching.numbers,
             "quantity": matching.amounts,
-            "date": matching.dates,
+            "date": lambda node: matching.dates(node, self._around),
             "uri": lambda node: [node.value],
             "reference": self._said,
         }
@@ -284,7 +285,7 @@ class Oracle:
             case "quantity":
                 return any(matching.amount_matches(one, parts) for one in matching.amounts(node))
             case "date":
-                spans = matching.dates(node)
+                spans = matching.dates(node, self._around)
                 return any(matching.date_matches(one, plain, self._around) for one in spans)
             case "uri":
                 return matching.uri_matches(node, plain, modifier)
@@ -403,7 +404,7 @@ class Oracle:
             case "quantity":
                 return [one.low for one in matching.amounts(node)]
             case "date":
-                return [one.lo for one in matching.dates(node)]
+                return [one.lo for one in matching.dates(node, self._around)]
             case "uri":
                 return [node.value]
         raise Malformed(f"no order by {parameter.kind}")

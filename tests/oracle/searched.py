@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -32,11 +33,12 @@ class Answer:
 class Searched:
     """A filled store, and the oracle over what it holds."""
 
-    def __init__(self, store: TenantStore, world: World, now_ms: int) -> None:
+    def __init__(self, store: TenantStore, world: World, now_ms: int, zone: tzinfo) -> None:
         self._store = store
         self._now_ms = now_ms
         self.world = world
-        self.oracle = Oracle(world, base=BASE, now_ms=now_ms)
+        self._zone = zone
+        self.oracle = Oracle(world, base=BASE, now_ms=now_ms, zone=zone)
 
     async def search(self, text: str, *, limit: int = 1000) -> Answer:
         """All pages of a search, of at most `limit` matches each. Raises BadRequest."""
@@ -49,7 +51,10 @@ class Searched:
             search=search,
             lenient=False,
             context=SearchContext(
-                now_ms=self._now_ms, base_urls=(BASE,), compartment=asked.compartment
+                now_ms=self._now_ms,
+                zone=self._zone,
+                base_urls=(BASE,),
+                compartment=asked.compartment,
             ),
         )
         answer = Answer([], set())
@@ -67,8 +72,11 @@ class Searched:
 
 
 @asynccontextmanager
-async def searched(kind: str, folder: Path, steps: Iterable[Step]) -> AsyncIterator[Searched]:
-    """A store of this kind to which all of this has happened."""
+async def searched(
+    kind: str, folder: Path, steps: Iterable[Step], zone: tzinfo = UTC
+) -> AsyncIterator[Searched]:
+    """A store of this kind to which all of this has happened; dates without a zone are in
+    `zone`."""
     clock = StoreClockByHand()
     url = f"sqlite:{folder}" if kind == "sqlite" else "memory:"
     async with backends.open(
@@ -76,12 +84,12 @@ async def searched(kind: str, folder: Path, steps: Iterable[Step]) -> AsyncItera
         worker=WorkerId("w1"),
         clock=clock,
         inline=True,
-        search=backends.SearchSettings(base_url=BASE),
+        search=backends.SearchSettings(base_url=BASE, zone_of=lambda _: zone),
     ) as backend:
         await backend.tenants.ensure(DEFAULT_TENANT)
         store = await backend.tenants.store(DEFAULT_TENANT)
         world = await _happen(store, clock, steps)
-        yield Searched(store, world, clock.now_ms())
+        yield Searched(store, world, clock.now_ms(), zone)
 
 
 async def _happen(store: TenantStore, clock: StoreClockByHand, steps: Iterable[Step]) -> World:

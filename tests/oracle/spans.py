@@ -5,7 +5,7 @@ Times are exact fractions of a second since 1970, numbers exact decimals.
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -34,8 +34,8 @@ class Span:
         return self.lo < other.hi and other.lo < self.hi
 
 
-def span_of_time(text: str) -> Span | None:
-    """The range of a date, dateTime or instant; without a zone it is in UTC. None: malformed."""
+def span_of_time(text: str, zone: tzinfo) -> Span | None:
+    """The range of a date, dateTime or instant; without a zone it is in `zone`. None: malformed."""
     match = _TIME.match(text)
     if match is None:
         return None
@@ -50,7 +50,7 @@ def span_of_time(text: str) -> Span | None:
             part.get("hour", 0),
             part.get("minute", 0),
             part.get("second", 0),
-            tzinfo=_zone(match["zone"]),
+            tzinfo=_zone(match["zone"]) if match["zone"] else zone,
         )
         lo = _seconds(begin)
         if match["fraction"]:
@@ -71,15 +71,15 @@ def _end(begin: datetime, part: dict[str, int]) -> Fraction:
     if "hour" in part:
         return _seconds(begin) + 60
     if "day" in part:
-        return _seconds(begin) + 86400
+        return _seconds(begin + timedelta(days=1))  # by the calendar: some days have 23 hours
     if "month" in part:
         year, month = divmod(begin.year * 12 + begin.month, 12)
         return _seconds(begin.replace(year=year, month=month + 1))
     return _seconds(begin.replace(year=begin.year + 1))
 
 
-def _zone(text: str | None) -> timezone:
-    if text is None or text == "Z":
+def _zone(text: str) -> timezone:
+    if text == "Z":
         return UTC
     minutes = int(text[1:3]) * 60 + int(text[4:6])
     return timezone(timedelta(minutes=minutes if text[0] == "+" else -minutes))
@@ -90,31 +90,31 @@ def _seconds(moment: datetime) -> Fraction:
     return Fraction(since.days * 86400 + since.seconds)
 
 
-def spans_of(type: str, value: Any) -> list[Span]:
+def spans_of(type: str, value: Any, zone: tzinfo) -> list[Span]:
     """The ranges of an element: of a point in time, a Period, or a Timing's outer limits."""
     if isinstance(value, str):
-        span = span_of_time(value)
+        span = span_of_time(value, zone)
         return [span] if span else []
     if not isinstance(value, dict):
         return []
     if type == "Timing" or "event" in value or "repeat" in value:
-        return _of_timing(value)
-    return _of_period(value)
+        return _of_timing(value, zone)
+    return _of_period(value, zone)
 
 
-def _of_period(value: dict[str, Any]) -> list[Span]:
-    start = span_of_time(value["start"]) if "start" in value else None
-    end = span_of_time(value["end"]) if "end" in value else None
+def _of_period(value: dict[str, Any], zone: tzinfo) -> list[Span]:
+    start = span_of_time(value["start"], zone) if "start" in value else None
+    end = span_of_time(value["end"], zone) if "end" in value else None
     if start is None and end is None:
         return []
     return [Span(start.lo if start else NEVER, end.hi if end else EVER)]
 
 
-def _of_timing(value: dict[str, Any]) -> list[Span]:
-    found = [span for text in value.get("event", ()) if (span := span_of_time(text))]
+def _of_timing(value: dict[str, Any], zone: tzinfo) -> list[Span]:
+    found = [span for text in value.get("event", ()) if (span := span_of_time(text, zone))]
     bounds = value.get("repeat", {}).get("boundsPeriod")
     if bounds:
-        found += _of_period(bounds)
+        found += _of_period(bounds, zone)
     if not found:
         return []
     return [Span(min(one.lo for one in found), max(one.hi for one in found))]

@@ -5,7 +5,9 @@ PENSTOCK_ORACLE_QUERIES=5000 asks that many of each backend; without it a few hu
 
 import os
 from collections.abc import Iterator
+from datetime import UTC
 from random import Random
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -15,9 +17,10 @@ from tests.oracle.queries import Queries
 from tests.oracle.searched import KINDS, Answer, Searched, searched
 from tests.support.fhir_data import BASE, Generator, Step
 
-QUERIES = int(os.environ.get("PENSTOCK_ORACLE_QUERIES", "600"))
+QUERIES = int(os.environ.get("PENSTOCK_ORACLE_QUERIES", "480"))
 CLINICAL, ANY = 4, 4  # worlds of either kind, each with resources of its own
 ROUNDS_CLINICAL, ROUNDS_ANY = 4, 6
+ZONES = (UTC, ZoneInfo("America/New_York"))  # of every other world
 PAGES = (3, 7, 1000)  # matches on a page
 SHOWN_MAX = 10
 
@@ -50,7 +53,7 @@ def difference(text: str, answer: Answer, store: Searched) -> str:
 async def test_a_store_finds_what_the_oracle_finds(kind, world, tmp_path):
     wrong: list[str] = []
     hits, asked = 0, QUERIES // (CLINICAL + ANY)
-    async with searched(kind, tmp_path, happenings(world)) as store:
+    async with searched(kind, tmp_path, happenings(world), ZONES[world % 2]) as store:
         queries = Queries(world, store.world, BASE)
         for number in range(asked):
             text = queries.make()
