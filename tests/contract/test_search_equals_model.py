@@ -195,7 +195,7 @@ steps = st.one_of(
 
 
 @settings(
-    max_examples=150,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,  # the same histories in every run: a failure is never a flake

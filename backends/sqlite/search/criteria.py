@@ -15,20 +15,8 @@ from backends.sqlite.search.dictionary import (
 )
 from backends.sqlite.search.lastupdated import changed_within
 from backends.sqlite.search.ordered import Ordered, Valued
-from backends.sqlite.search.sets import (
-    NOTHING,
-    Backward,
-    Dictionary,
-    Explicit,
-    Forward,
-    Not,
-    Pointed,
-    Pointers,
-    Pointing,
-    Postings,
-    Set,
-    any_of,
-)
+from backends.sqlite.search.references import Backward, Forward, Pointed, Pointers, Pointing
+from backends.sqlite.search.sets import NOTHING, Dictionary, Explicit, Not, Postings, Set, any_of
 from backends.sqlite.search.sizes import solve
 from backends.sqlite.search.steps import with_hierarchy
 from backends.sqlite.search.view import View

@@ -4,14 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from backends.sqlite.search.ordered import prefix_range
-from backends.sqlite.search.sets import (
-    NOTHING,
-    Dictionary,
-    Pointers,
-    Postings,
-    Set,
-    any_of,
-)
+from backends.sqlite.search.references import Pointers
+from backends.sqlite.search.sets import NOTHING, Dictionary, Postings, Set, any_of
 from backends.sqlite.search.view import View
 from engine.fhir.search.tree import Modifier, Parameter, Reference, Token, Value
 

@@ -10,14 +10,8 @@ from dataclasses import dataclass
 
 from backends.sqlite.search.binding import Binder
 from backends.sqlite.search.ordered import Ordered
-from backends.sqlite.search.sets import (
-    Everything,
-    Explicit,
-    Pointers,
-    Postings,
-    Set,
-    within,
-)
+from backends.sqlite.search.references import Pointers
+from backends.sqlite.search.sets import Everything, Explicit, Postings, Set, within
 from backends.sqlite.search.sizes import measure, solve
 from backends.sqlite.search.view import EVERYTHING, SEQ_MASK, Interval, View
 

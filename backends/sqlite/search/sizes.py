@@ -4,7 +4,8 @@ A set that is small is fetched, and is then a list of numbers. What is larger th
 walking through resources in their order meets enough of it soon.
 """
 
-from backends.sqlite.search.sets import Backward, Explicit, Forward, Not, Set, within
+from backends.sqlite.search.references import Backward, Forward
+from backends.sqlite.search.sets import Explicit, Not, Set, within
 from backends.sqlite.search.view import Interval, View
 
 
