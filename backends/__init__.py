@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from backends.clock import StoreClock, SystemStoreClock
-from backends.definitions import ReleaseMakers, SearchSettings
+from backends.definitions import MakerOf, ReleaseMakers, SearchSettings
 from engine.clock import Clock, Entropy
 from engine.errors import SettingInvalid
 from engine.model import WorkerId
@@ -84,16 +84,18 @@ async def open(
     inline: bool = False,
     new_key: Callable[[], str] = random_tenant_key,
     new_id: Callable[[], str] = random_store_id,
-    search: SearchSettings = DEFAULT_SEARCH,
+    search: SearchSettings | MakerOf = DEFAULT_SEARCH,
 ) -> AsyncIterator[Backend]:
     """Open the backend that `url` names, for a worker of this id, and close it after.
 
     `inline` makes blocking calls in the loop's own thread, for virtual time. `new_key` and
-    `new_id` name new tenants' outputs and stores; `search` is what search needs to know.
-    Raises SettingInvalid, SchemaTooNew, StoreDamaged, StartupError.
+    `new_id` name new tenants' outputs and stores; `search` is what search needs to know, or
+    what makes the tenants' definitions. Raises SettingInvalid, SchemaTooNew, StoreDamaged,
+    StartupError.
     """
     scheme, _, path = url.partition(":")
     clock = SystemStoreClock() if clock is None else clock
+    makers = ReleaseMakers(search) if isinstance(search, SearchSettings) else search
     # Imported only when asked for: one backend's libraries are no other's concern.
     match scheme:
         case "sqlite" if path:
@@ -106,16 +108,14 @@ async def open(
                 inline=inline,
                 new_key=new_key,
                 new_id=new_id,
-                makers=ReleaseMakers(search),
+                makers=makers,
             ) as backend:
                 yield backend
         case "memory" if not path:
             from backends.memory.backend import open_memory
             from backends.memory.state import MemoryWorld
 
-            world = MemoryWorld(
-                clock=clock, new_key=new_key, new_id=new_id, makers=ReleaseMakers(search)
-            )
+            world = MemoryWorld(clock=clock, new_key=new_key, new_id=new_id, makers=makers)
             async with open_memory(world, worker=worker) as backend:
                 yield backend
         case _:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import backends
+from backends.definitions import ReleaseMakers, SearchSettings
 from backends.memory import MemoryWorld, open_memory
 from engine.errors import Conflict, VersionMismatch
 from engine.model import (
@@ -18,6 +19,7 @@ from engine.model import (
     Prepared,
     Snapshot,
     StoreStatistics,
+    Version,
     WorkerId,
 )
 from engine.ports import TenantStore
@@ -30,6 +32,8 @@ TYPES = ("Patient", "Observation", "Group")
 IDS = ("a", "b", "c")
 CLOCK_STEPS = ("step_wall", "advance", "reboot")
 MEMBERS = (b"", b'"n":1', b'"n":2', b'"n":1.0', b'"t":"' + b"x" * 3000 + b'"')
+
+MAKERS = ReleaseMakers(SearchSettings())  # one for all openings: it takes a while to make
 
 resources = st.builds(
     prepared, st.sampled_from(TYPES), st.sampled_from(IDS), st.sampled_from(MEMBERS)
@@ -59,6 +63,11 @@ steps = st.one_of(
         st.sampled_from(TYPES),
         st.sampled_from(IDS),
         versions,
+    ),
+    st.builds(
+        lambda after, keep: Step("prune", (START_MS + after, keep)),
+        st.integers(-60, 60),
+        st.integers(1, 3),
     ),
     st.builds(lambda batch: Step("ingest", (batch,)), st.lists(resources, max_size=8)),
     st.builds(lambda padding: Step("ingest", (_large(padding),)), st.sampled_from((0, 1, 900))),
@@ -119,7 +128,9 @@ class _Sqlite:
         self._url = f"sqlite:{folder}"
 
     def open(self, worker: str) -> Any:
-        return backends.open(self._url, worker=WorkerId(worker), clock=self.clock, inline=True)
+        return backends.open(
+            self._url, worker=WorkerId(worker), clock=self.clock, inline=True, search=MAKERS
+        )
 
 
 async def _run(
@@ -160,6 +171,8 @@ async def _take(
 ) -> Any:
     if step.name in CLOCK_STEPS:
         return getattr(clock, step.name)(*step.args)
+    if step.name == "prune":
+        return await _prune(store, *step.args)
     options = {} if step.if_match is None else {"if_match": step.if_match}
     try:
         answer = await getattr(store, step.name)(*step.args, **options)
@@ -171,6 +184,13 @@ async def _take(
     return answer
 
 
+async def _prune(store: TenantStore, older_than_ms: int, keep: int) -> int:
+    """How many versions went."""
+    step = await store.prune(older_than_ms=older_than_ms, keep=keep)
+    assert step.cursor is None
+    return step.removed
+
+
 async def _versions(store: TenantStore) -> list[Any]:
     """Every version of every resource, and the facts of the store."""
     there = []
@@ -180,7 +200,32 @@ async def _versions(store: TenantStore) -> list[Any]:
             numbers = range(1, newest.version + 1) if newest is not None else ()
             there += [await store.vread(type, id, number) for number in numbers]
     pins = sorted((pin.job, pin.snapshot.t_ms, pin.age_s) for pin in await store.pins())
-    return [there, pins, _facts(await store.statistics())]
+    histories = await _histories(store)
+    return [there, pins, histories, _facts(await store.statistics())]
+
+
+async def _histories(store: TenantStore) -> list[Any]:
+    """Of some times, and by pages: a small one and the rest."""
+    seen = []
+    for what in ((), ("Patient",), ("Patient", "a")):
+        for times in ({}, {"since_ms": START_MS + 20}, {"at_ms": (START_MS + 10, START_MS + 30)}):
+            first = await store.history(*what, limit=2, **times)
+            versions, position = list(first.versions), first.position
+            if position:
+                rest = await store.history(*what, limit=10_000, position=position, **times)
+                assert (rest.position, rest.total) == (0, first.total)
+                versions += rest.versions
+            assert len(versions) == first.total
+            if not what:
+                # Types of one batch come one after the other, where the model mixes them.
+                assert versions == sorted(versions, key=_when, reverse=True)
+                versions.sort(key=lambda one: (one.type, one.id, one.version))
+            seen.append(versions)
+    return seen
+
+
+def _when(version: Version) -> int:
+    return version.updated_ms
 
 
 def _facts(statistics: StoreStatistics) -> Any:

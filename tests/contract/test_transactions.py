@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from engine.errors import Conflict, NotSupported
+from engine.fhir.search.tree import Compare, Query, Token
 from engine.model import Version
 from engine.ports import TenantStore, WriteSession
 from tests.support.builders import prepared
@@ -172,3 +173,49 @@ async def test_cancelled_before_it_began_nothing_happens(store: TenantStore):
         await store.transact(work)
     assert scope.cancelled_caught
     assert await names(store) == []
+
+
+async def test_of_many_that_search_first_exactly_one_creates(store: TenantStore):
+    """What `If-None-Exist` asks for: the search sees what the change before it wrote."""
+    search = await store.search_definitions()
+    identifier = search.parameter("Patient", "identifier")
+    assert identifier is not None
+    same = Compare(identifier, (Token("http://example.org/ids", "7"),))
+    query = Query(types=("Patient",), criteria=(same,))
+    members = b'"identifier":[{"system":"http://example.org/ids","value":"7"}]'
+    found: list[int] = []
+
+    async def create(id: str) -> None:
+        async def work(session: WriteSession) -> int:
+            matches = await session.find(query, limit=2)
+            if not matches:
+                await session.put(prepared("Patient", id, members))
+            return len(matches)
+
+        found.append(await store.transact(work))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(create, f"p{number}")
+    assert sorted(found) == [0] + [1] * 49
+    assert len(await names(store)) == 1
+
+
+async def test_a_search_within_a_change_sees_what_the_change_wrote(store: TenantStore):
+    search = await store.search_definitions()
+    active = search.parameter("Patient", "active")
+    assert active is not None
+    query = Query(types=("Patient",), criteria=(Compare(active, (Token(None, "true"),)),))
+
+    async def work(session: WriteSession) -> list[list[str]]:
+        seen = []
+        await session.put(prepared("Patient", "a", b'"active":true'))
+        await session.put(prepared("Patient", "b", b'"active":true'))
+        seen.append([one.id for one in await session.find(query, limit=10)])
+        await session.put(prepared("Patient", "a", b'"active":false'))
+        seen.append([one.id for one in await session.find(query, limit=10)])
+        await session.delete("Patient", "b")
+        seen.append([one.id for one in await session.find(query, limit=10)])
+        return seen
+
+    assert await store.transact(work) == [["a", "b"], ["b"], []]
