@@ -93,9 +93,21 @@ def _resolved(nodes: Sequence[Any]) -> list[Any]:
     return found
 
 
+def _has_extension(nodes: Sequence[Any], url: str) -> list[bool]:
+    """`hasExtension()`, which FHIR adds to FHIRPath."""
+    data = [getattr(node, "data", node) for node in nodes]
+    extensions = [
+        one for each in data if isinstance(each, dict) for one in each.get("extension", ())
+    ]
+    return [any(one.get("url") == url for one in extensions)]
+
+
 _OPTIONS = {
     "returnRawData": True,
-    "userInvocationTable": {"resolve": {"fn": _resolved, "arity": {0: []}}},
+    "userInvocationTable": {
+        "resolve": {"fn": _resolved, "arity": {0: []}},
+        "hasExtension": {"fn": _has_extension, "arity": {1: ["String"]}},
+    },
 }
 
 
