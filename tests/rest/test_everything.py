@@ -56,6 +56,15 @@ async def test_types_and_times_narrow_it(server: FhirServer) -> None:
     assert len((await server.get(f"{ALL}?_since=1999-01-01T00:00:00Z")).names) == 4
 
 
+async def test_parameters_may_stand_in_a_body(server: FhirServer) -> None:
+    await ward(server)
+    entry = {"name": "_type", "valueCode": "Observation"}
+    page = await server.post(ALL, {"resourceType": "Parameters", "parameter": [entry]})
+    assert page.names == ["Observation/o1"]
+    assert len((await server.post(ALL, b"")).names) == 4
+    assert (await server.post(ALL, {"resourceType": "Patient"})).status == 400
+
+
 @pytest.mark.parametrize(
     "query", ["start=2020", "end=2020", "_type=Nothing", "_since=x", "_count=0", "_sort=_id"]
 )

@@ -31,7 +31,9 @@ from web.fhir.address import check_address
 from web.fhir.bundle import Link, SearchMode, bundle, search_entry
 from web.fhir.context import FhirContext
 from web.fhir.criteria import parse_pairs
+from web.fhir.negotiation import require_json_body
 from web.fhir.pages import Pages
+from web.fhir.parameters import parse_parameters
 from web.fhir.representation import (
     FORM_PARAMETERS,
     Form,
@@ -42,6 +44,7 @@ from web.fhir.representation import (
 
 PATIENT = "Patient"
 PARAMETERS = frozenset({"_since", "_type", "_count", CURSOR})
+PARAMETERS_BYTES_MAX = 1 << 20  # of a POST's body
 _REFUSED = frozenset({"start", "end"})
 
 
@@ -60,7 +63,9 @@ def everything_blueprint(context: FhirContext) -> Blueprint:
     """The route of the operation, below a FHIR base."""
     blueprint = Blueprint("everything", __name__)
     api = EverythingApi(context)
-    blueprint.add_url_rule("/Patient/<id>/$everything", view_func=api.everything, methods=["GET"])
+    blueprint.add_url_rule(
+        "/Patient/<id>/$everything", view_func=api.everything, methods=["GET", "POST"]
+    )
     return blueprint
 
 
@@ -75,7 +80,7 @@ class EverythingApi:
         """One page of a searchset. The patient has to be there."""
         check_address(PATIENT, id)
         context = self._context
-        asked = self._asked()
+        asked = self._asked(await self._pairs())
         store = await context.store()
         patient = await store.read(PATIENT, id)
         if patient is None:
@@ -99,8 +104,18 @@ class EverythingApi:
         body = bundle("searchset", entries, links=links, total=None, now_ms=context.now_ms)
         return json_response(body, asked.form)
 
-    def _asked(self) -> Asked:
+    async def _pairs(self) -> list[tuple[str, str]]:
+        """The parameters of the URL, and those of a POST's Parameters after them."""
         pairs = parse_pairs(request.query_string)
+        if request.method != "POST":
+            return pairs
+        async with self._context.body(bytes_max=PARAMETERS_BYTES_MAX) as raw:
+            if not raw.strip():
+                return pairs
+            require_json_body(request.headers.get("Content-Type"))
+            return pairs + parse_parameters(raw)
+
+    def _asked(self, pairs: list[tuple[str, str]]) -> Asked:
         require_json(pairs)
         for name, _ in pairs:
             if name in _REFUSED:

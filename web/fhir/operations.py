@@ -75,8 +75,8 @@ def operations_blueprint(context: FhirContext) -> Blueprint:
     version = f"{one}/_history/<version>"
     blueprint.add_url_rule("/<fhir_type:type>/$validate", view_func=api.validate, methods=["POST"])
     blueprint.add_url_rule(f"{one}/$validate", view_func=api.validate, methods=["GET", "POST"])
-    blueprint.add_url_rule(f"{one}/$meta", view_func=api.meta, methods=["GET"])
-    blueprint.add_url_rule(f"{version}/$meta", view_func=api.meta, methods=["GET"])
+    blueprint.add_url_rule(f"{one}/$meta", view_func=api.meta, methods=["GET", "POST"])
+    blueprint.add_url_rule(f"{version}/$meta", view_func=api.meta, methods=["GET", "POST"])
     blueprint.add_url_rule(f"{one}/$meta-add", view_func=api.add, methods=["POST"])
     blueprint.add_url_rule(f"{one}/$meta-delete", view_func=api.remove, methods=["POST"])
     return blueprint
