@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from backends.sqlite.search.binding import Binder
 from backends.sqlite.search.ordered import Ordered
 from backends.sqlite.search.references import Pointers
-from backends.sqlite.search.sets import Everything, Explicit, Postings, Set, within
+from backends.sqlite.search.sets import Changed, Everything, Explicit, Postings, Set, within
 from backends.sqlite.search.sizes import measure, solve
 from backends.sqlite.search.view import EVERYTHING, SEQ_MASK, Interval, View
 
@@ -50,6 +50,8 @@ def make_plan(view: View, sets: Sequence[Set], intervals: Sequence[Interval]) ->
             driver, count = both, len(both.numbers)
         else:
             others.append(both)
+    if driver is None:
+        driver = _changed(view, others, hull)
     rest = [one for one in (*streams, *others) if one is not driver]
     rest = list(dict.fromkeys(rest))
     hard = tuple(one for one in rest if not one.light and one.by_body)
@@ -57,8 +59,20 @@ def make_plan(view: View, sets: Sequence[Set], intervals: Sequence[Interval]) ->
     return Plan(driver or Everything(), probes, hard, count)
 
 
+def _changed(view: View, sets: Sequence[Set], hull: Interval) -> Set | None:
+    """What was written in some time, if that is not too much. Its numbers lie together, mostly
+    at the end, so walking through all of them would meet it late."""
+    for one in sets:
+        if isinstance(one, Changed):
+            limit = view.limits.joined
+            return one if measure(view, one, hull, limit) <= limit else None
+    return None
+
+
 def gives_once(one: Set) -> bool:
     """Whether a scan gives each resource once."""
+    if isinstance(one, Changed):
+        return len(one.ranges) <= 1
     return is_stream(one) or isinstance(one, Explicit) or (isinstance(one, Ordered) and one.once)
 
 

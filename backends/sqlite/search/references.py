@@ -5,6 +5,7 @@ references mean a resource.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from backends.sqlite.search.binding import SPELLED_MAX, Binder
 from backends.sqlite.search.sets import Set, within
@@ -40,8 +41,11 @@ class Pointers:
 
     def said(self, rows: Rows) -> bool:
         """See Set."""
-        targets = set(self.targets)
-        return any(p in self.paths and target in targets for p, target in rows.references)
+        return any(p in self.paths and target in self._all for p, target in rows.references)
+
+    @cached_property
+    def _all(self) -> frozenset[int]:
+        return frozenset(self.targets)
 
 
 @dataclass(frozen=True)

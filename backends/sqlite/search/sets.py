@@ -7,6 +7,7 @@ can also be asked whether a resource is in them by what its body says (`said`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from backends.sqlite.search.binding import Binder
@@ -145,7 +146,11 @@ class Postings:
 
     def said(self, rows: Rows) -> bool:
         """See Set."""
-        return not set(self.keys).isdisjoint(rows.tokens)
+        return not self._all.isdisjoint(rows.tokens)
+
+    @cached_property
+    def _all(self) -> frozenset[int]:
+        return frozenset(self.keys)
 
 
 @dataclass(frozen=True)
