@@ -1,9 +1,12 @@
 """The CapabilityStatement says what the server does, and no more."""
 
+from pathlib import Path
 from typing import Any
 
 from engine.fhir.types import STORED_TYPES
 from tests.rest.server import BASE, FhirServer, patient
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 async def statement(server: FhirServer, path: str = "/metadata") -> Any:
@@ -66,6 +69,18 @@ async def test_it_names_operations_where_they_are(server: FhirServer) -> None:
     others = {one["name"] for one in resource_of(data, "Basic")["operation"]}
     assert others == patients - {"everything"}
     assert [one["name"] for one in data["rest"][0]["operation"]] == ["export"]
+
+
+async def test_the_page_names_every_operation_and_interaction(server: FhirServer) -> None:
+    page = (ROOT / "docs" / "rest.md").read_text()
+    rest = (await statement(server))["rest"][0]
+    operations = {one["name"] for of in rest["resource"] for one in of["operation"]}
+    for name in operations:
+        assert f"`${name}`" in page, name
+    for code in {one["code"] for of in rest["resource"] for one in of["interaction"]}:
+        assert code.partition("-")[0] in page, code
+    for one in rest["interaction"]:
+        assert one["code"].partition("-")[0] in page, one
 
 
 async def test_a_tenants_own_parameter_is_named_there_alone(server: FhirServer) -> None:
