@@ -4,6 +4,7 @@ Every promise here is about what is there afterwards, so the store is looked at,
 alone.
 """
 
+import itertools
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -176,4 +177,4 @@ async def test_deletions_and_updates_at_once_leave_a_history_without_a_gap(base:
     methods = [entry["request"]["method"] for entry in reversed(history["entry"])]
     assert versions == list(range(len(versions), 0, -1))
     assert methods.count("PUT") == CLIENTS / 2
-    assert "DELETE" not in {a for a, b in zip(methods, methods[1:], strict=False) if a == b}
+    assert "DELETE" not in {a for a, b in itertools.pairwise(methods) if a == b}
