@@ -5,8 +5,9 @@ how definitions are made of it is the engine's.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -45,6 +46,29 @@ class DefinitionsMaker(Protocol):
     ) -> SearchDefinitions:
         """One generation, for these settings. Raises as path_names."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that one generation of a tenant's search definitions is made of. May be pickled, for
+    a process of our own: it holds the store's secret."""
+
+    maker: DefinitionsMaker
+    own: Sequence[bytes]
+    generation: int
+    secret: bytes
+    path_numbers: Mapping[str, int]
+    made_for: str
+
+    def make(self) -> SearchDefinitions:
+        """The definitions. Raises as DefinitionsMaker.path_names."""
+        return self.maker.make(
+            self.own,
+            generation=self.generation,
+            secret=self.secret,
+            path_numbers=self.path_numbers,
+            made_for=self.made_for,
+        )
 
 
 class SearchSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +113,11 @@ class MadeFor(msgspec.Struct, frozen=True, array_like=True):
     zone: str
     base_urls: tuple[str, ...]
 
+    @property
+    def zone_info(self) -> tzinfo:
+        """The zone itself."""
+        return UTC if self.zone == "UTC" else ZoneInfo(self.zone)
+
 
 class ReleaseMaker:
     """DefinitionsMaker from a published release of FHIR."""
@@ -96,6 +125,9 @@ class ReleaseMaker:
     def __init__(self, release: Release, *, base_urls: tuple[str, ...], zone: tzinfo) -> None:
         self._release = release
         self._made_for = msgspec.json.encode(MadeFor(str(zone), base_urls)).decode()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _release_maker, (self._release.definitions.release, self._made_for)
 
     @property
     def made_for(self) -> str:
@@ -124,5 +156,15 @@ class ReleaseMaker:
             secret=secret,
             path_numbers=path_numbers,
             base_urls=settings.base_urls,
-            zone=UTC if settings.zone == "UTC" else ZoneInfo(settings.zone),
+            zone=settings.zone_info,
         )
+
+
+def _release_maker(release: str, made_for: str) -> ReleaseMaker:
+    """A maker that was pickled, in another process."""
+    settings = msgspec.json.decode(made_for, type=MadeFor)
+    return ReleaseMaker(
+        Release(load_definitions(release)),
+        base_urls=settings.base_urls,
+        zone=settings.zone_info,
+    )

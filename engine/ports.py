@@ -187,6 +187,15 @@ class BulkReader(Protocol):
         ...
 
 
+class Packer(Protocol):
+    """Makes batches ready for a store, so that its writer has little left to do. May be pickled,
+    for a process of our own: it may hold the store's secrets."""
+
+    def pack(self, resources: Sequence[Prepared]) -> bytes:
+        """What BulkWriter.ingest_packed takes for a batch. Blocks."""
+        ...
+
+
 class BulkWriter(Protocol):
     """Takes resources in by the batch."""
 
@@ -194,6 +203,15 @@ class BulkWriter(Protocol):
         """Store a batch, in order, in one durable transaction. What is equal to the current
         version but for versionId and lastUpdated makes no new version. An id that comes
         twice in a batch is written twice. The batch should hold at most about 4 MiB."""
+        ...
+
+    async def packer(self) -> Packer:
+        """Packs batches of this store. What one packed before the tenant's SearchParameters
+        changed is taken too, but costs the writer more."""
+        ...
+
+    async def ingest_packed(self, batches: Sequence[bytes]) -> Ingested:
+        """As `ingest`, of batches that were packed, in order, in one durable transaction."""
         ...
 
 

@@ -5,6 +5,9 @@ what is visible at a cut is exactly what has a lastUpdated up to its transaction
 """
 
 from collections.abc import Sequence
+from typing import Final
+
+import msgspec
 
 from backends.clock import StoreClock
 from backends.definitions import SEARCH_PARAMETER
@@ -13,6 +16,16 @@ from backends.memory.state import SEQ_BITS, MemoryWorld, Process, Row, StoreStat
 from engine.errors import Conflict, VersionMismatch
 from engine.instant import format_instant
 from engine.model import Ingested, Prepared, StoreStatistics, Version, Written
+
+_PACKED: Final = msgspec.msgpack.Decoder(list[Prepared])
+
+
+class MemoryPacker:
+    """See engine.ports.Packer. Nothing is made ahead: the index is the resources themselves."""
+
+    def pack(self, resources: Sequence[Prepared]) -> bytes:
+        """See engine.ports.Packer."""
+        return msgspec.msgpack.encode(resources)
 
 
 class MemoryResources:
@@ -52,6 +65,17 @@ class MemoryResources:
 
     async def ingest(self, resources: Sequence[Prepared]) -> Ingested:
         """See BulkWriter."""
+        return await self._process.effect(
+            lambda: _ingest(self._store, self._world.clock, resources)
+        )
+
+    async def packer(self) -> MemoryPacker:
+        """See BulkWriter."""
+        return await self._process.look(MemoryPacker)
+
+    async def ingest_packed(self, batches: Sequence[bytes]) -> Ingested:
+        """See BulkWriter."""
+        resources = [one for batch in batches for one in _PACKED.decode(batch)]
         return await self._process.effect(
             lambda: _ingest(self._store, self._world.clock, resources)
         )

@@ -10,7 +10,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from backends.definitions import SEARCH_PARAMETER, DefinitionsMaker
+from backends.definitions import SEARCH_PARAMETER, DefinitionsMaker, Recipe
 from backends.sqlite.queries import load_queries
 from backends.sqlite.types import find_type
 from engine.errors import BadRequest, NotIndexed
@@ -101,13 +101,24 @@ class TenantDefinitions:
         connection.execute(_SQL["set_made_for"], (self._maker.made_for,))
         return self.change(connection, generation)
 
+    def recipe(self, connection: apsw.Connection) -> Recipe:
+        """What the definitions are made of in the state that this connection sees."""
+        with connection:  # all statements see one state
+            own = self._usable(own_parameters(connection))
+            recipe = self._recipe(connection, own, _generation(connection))
+        return recipe  # noqa: RET504 - mypy takes a `with` for one that may swallow errors
+
     def _make(
         self, connection: apsw.Connection, own: Sequence[bytes], generation: int
     ) -> SearchDefinitions:
+        return self._recipe(connection, own, generation).make()
+
+    def _recipe(self, connection: apsw.Connection, own: Sequence[bytes], generation: int) -> Recipe:
         numbers: Any = connection.execute("SELECT name, p FROM path").fetchall()
         made_for: Any = connection.execute("SELECT made_for FROM meta").get
-        return self._maker.make(
-            own,
+        return Recipe(
+            maker=self._maker,
+            own=own,
             generation=generation,
             secret=self.secret,
             path_numbers=dict(numbers),

@@ -65,7 +65,7 @@ class KnownKeys:
         self._written.clear()
 
 
-class Postings(msgspec.Struct, frozen=True):
+class Postings(msgspec.Struct, frozen=True, array_like=True):
     """The index rows of a batch, in key order, with places in the batch for resources, whose
     numbers only the writer knows."""
 

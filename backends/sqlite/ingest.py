@@ -5,22 +5,20 @@ parses the next batch would keep it for milliseconds. The bodies of a batch go i
 blob, and SQL cuts it up and puts version and time in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import apsw
-import msgspec
 
 from backends.definitions import SEARCH_PARAMETER
-from backends.sqlite.index import Postings, collect, insert, insert_batch, replace_rows
+from backends.sqlite.index import insert, insert_batch, replace_rows
 from backends.sqlite.live import rows_ahead
 from backends.sqlite.opened import OpenedFile
+from backends.sqlite.packing import Round, SqlitePacker, extract_again, prepare_rounds, unpack
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
 from backends.sqlite.types import ensure_type
-from engine.fhir.search.definitions import SearchDefinitions
-from engine.fhir.search.keys import Keys
-from engine.fhir.search.rows import Rows
 from engine.instant import format_instant
 from engine.limits import MIB
 from engine.model import Ingested, Prepared
@@ -30,18 +28,6 @@ _SQL: Final = load_queries("ingest")
 # Below this a run of one type is not worth an extent of its own.
 EXTENT_ROWS_MIN = 1000
 EXTENT_BYTES_MIN = MIB // 4
-
-
-class Round(msgspec.Struct, frozen=True):
-    """Resources of which no two have the same type and id, run by run of a type."""
-
-    resources: tuple[Prepared, ...]
-    blob: bytes  # heads and tails, one after the other
-    types: dict[str, bytes]  # JSON for `stage_type` by the type's name
-    targets: tuple[int, ...]  # hashes by which references mean them
-    generation: int  # of the definitions that the index rows were made by
-    index: tuple[Rows, ...]
-    postings: Postings  # the same in key order
 
 
 class Ingest:
@@ -60,29 +46,24 @@ class Ingest:
             lambda transaction: ingest_rounds(transaction, rounds), size_bytes=size_bytes
         )
 
+    async def packer(self) -> SqlitePacker:
+        """See engine.ports.BulkWriter."""
+        return SqlitePacker(await self._file.points.call(self._file.definitions.recipe))
+
+    async def ingest_packed(self, batches: Sequence[bytes]) -> Ingested:
+        """See engine.ports.BulkWriter. Cancelled: wholly done or not at all."""
+        return await self._file.writer.apply(
+            lambda transaction: ingest_rounds(transaction, chain(*map(unpack, batches))),
+            size_bytes=sum(map(len, batches)),
+        )
+
 
 def create_staging(connection: apsw.Connection) -> None:
     """Once per write connection."""
     connection.execute(_SQL["create_staging"])
 
 
-def prepare_rounds(
-    resources: Sequence[Prepared], definitions: SearchDefinitions, keys: Keys
-) -> tuple[Round, ...]:
-    """Split before an id that comes again, so that all is written in order."""
-    rounds: list[list[Prepared]] = [[]]
-    seen: set[tuple[str, str]] = set()
-    for resource in resources:
-        key = (resource.type, resource.id)
-        if key in seen:
-            rounds.append([])
-            seen.clear()
-        seen.add(key)
-        rounds[-1].append(resource)
-    return tuple(_prepare_round(round, definitions, keys) for round in rounds)
-
-
-def ingest_rounds(transaction: WriteTransaction, rounds: Sequence[Round]) -> Ingested:
+def ingest_rounds(transaction: WriteTransaction, rounds: Iterable[Round]) -> Ingested:
     """Inside the writer's transaction."""
     total = Ingested(0, 0, 0)
     for round in rounds:
@@ -95,40 +76,10 @@ def ingest_rounds(transaction: WriteTransaction, rounds: Sequence[Round]) -> Ing
     return total
 
 
-def _prepare_round(
-    resources: Sequence[Prepared], definitions: SearchDefinitions, keys: Keys
-) -> Round:
-    runs: dict[str, list[Prepared]] = {}
-    for resource in resources:
-        runs.setdefault(resource.type, []).append(resource)
-    pieces: list[bytes] = []
-    types: dict[str, bytes] = {}
-    position = 1
-    for name, run in runs.items():
-        lines = []
-        for resource in run:
-            head, tail = resource.head, resource.tail
-            pieces += (head, tail)
-            lines.append(f"{position:010d}{len(head):08d}{len(tail):08d}{resource.id}")
-            position += len(head) + len(tail)
-        types[name] = msgspec.json.encode(lines)
-    in_order = tuple(resource for run in runs.values() for resource in run)
-    index = tuple(rows_ahead(resource, definitions) for resource in in_order)
-    return Round(
-        resources=in_order,
-        blob=b"".join(pieces),
-        types=types,
-        targets=tuple(keys.target(resource.type, resource.id) for resource in in_order),
-        generation=definitions.generation,
-        index=index,
-        postings=collect(index),
-    )
-
-
 def _ingest_round(transaction: WriteTransaction, round: Round) -> Ingested:
     connection = transaction.connection
     if round.generation != transaction.definitions.generation:
-        round = _extract_again(round, transaction.definitions)
+        round = extract_again(round, transaction.definitions)
     _stage(transaction, round)
     known = connection.execute("SELECT count(prev) FROM temp.stage").get
     if known:
@@ -158,7 +109,7 @@ def _stage(transaction: WriteTransaction, round: Round) -> None:
         type_id = ensure_type(connection, name)
         connection.execute(_SQL["stage_type"], (type_id, seq, lines.decode()))
         seq += connection.changes()
-    assert seq == transaction.seq + len(round.resources)
+    assert seq == transaction.seq + len(round.targets)
 
 
 def _write(transaction: WriteTransaction, round: Round) -> None:
@@ -185,16 +136,20 @@ def _index_written(transaction: WriteTransaction, round: Round) -> None:
     rows: Any = connection.execute(_SQL["written"]).fetchall()
     live: list[tuple[int, int, int]] = []
     res = [0] * len(rows)
-    for place, (rid, same, number, indexed, old_body) in enumerate(rows):
+    resources = round.resources()
+    for place, ((rid, same, number, indexed, old_body), resource) in enumerate(
+        zip(rows, resources, strict=True)
+    ):
         if same:
             continue
         live.append((place, number, rid))
         if indexed is None:
             res[place] = number
             continue
-        old = definitions.rows(round.resources[place].type, old_body)
+        old = definitions.rows(resource.type, old_body)
+        new = rows_ahead(resource, definitions)
         replace_rows(
-            connection, transaction.known, number, old, round.index[place],
+            connection, transaction.known, number, old, new,
             complete=indexed == definitions.generation,
         )  # fmt: skip
     _insert_live(transaction, round, live)
@@ -211,11 +166,3 @@ def _insert_live(
         for value in (res, rid, round.targets[place], round.generation)
     ]
     insert(transaction.connection, "live", values)
-
-
-def _extract_again(round: Round, definitions: SearchDefinitions) -> Round:
-    """They have changed since the round was prepared."""
-    index = tuple(rows_ahead(resource, definitions) for resource in round.resources)
-    return msgspec.structs.replace(
-        round, generation=definitions.generation, index=index, postings=collect(index)
-    )

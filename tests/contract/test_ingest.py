@@ -1,5 +1,7 @@
 """BulkWriter."""
 
+import pickle
+
 from engine.model import Ingested
 from engine.ports import TenantStore
 from tests.support.builders import ODD_MEMBERS, body, numbered, prepared
@@ -107,3 +109,21 @@ async def test_single_writes_and_ingest_share_one_history(store: TenantStore):
     await store.update(prepared("Patient", "a", b'"n":2'))
     assert await store.ingest([resource]) == Ingested(0, 1, 0)
     assert (await store.read("Patient", "a")).version == 3
+
+
+async def test_packed_batches_are_stored_as_plain_ones_are_also_by_a_packer_that_was_pickled(
+    store: TenantStore, clock
+):
+    packer = pickle.loads(pickle.dumps(await store.packer()))
+    first = [prepared("Patient", "a", ODD_MEMBERS), prepared("Group", "g")]
+    second = [prepared("Patient", "b"), prepared("Patient", "b", b'"active":true')]
+    batches = [packer.pack(first), packer.pack(second)]
+    assert await store.ingest_packed(batches) == Ingested(created=3, updated=1, unchanged=0)
+    for resource in (*first, second[1]):
+        there = await store.read(resource.type, resource.id)
+        assert there.body == body(resource, there.version, START_MS)
+    clock.advance(10)
+    changed = prepared("Group", "g", b'"active":true')
+    again = [packer.pack([*first[:1], changed, prepared("Patient", "c")])]
+    assert await store.ingest_packed(again) == Ingested(created=1, updated=1, unchanged=1)
+    assert await store.ingest_packed([]) == Ingested(0, 0, 0)
