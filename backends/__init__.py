@@ -26,6 +26,7 @@ from engine.ports import (
     Ports,
     Tenants,
 )
+from engine.upkeep.ports import StoreWorks
 
 TENANT_KEY_BYTES = 8
 STORE_ID_BYTES = 16
@@ -50,6 +51,8 @@ class Backend:
     export_leases: Leases
     export_work: ExportWork
     export_upkeep: ExportUpkeep
+    store_works: StoreWorks
+    work_leases: Leases
 
     def ports(self, outputs: OutputStore, *, clock: Clock, entropy: Entropy) -> Ports:
         """All that an engine is given: this backend with an output store, a clock and chance."""
@@ -59,6 +62,8 @@ class Backend:
             export_leases=self.export_leases,
             export_work=self.export_work,
             export_upkeep=self.export_upkeep,
+            store_works=self.store_works,
+            work_leases=self.work_leases,
             outputs=outputs,
             clock=clock,
             entropy=entropy,

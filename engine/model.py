@@ -324,6 +324,7 @@ class Pruned(msgspec.Struct, frozen=True):
 
     cursor: tuple[str, str] | None  # type and id to go on after; None: all was looked at
     removed: int  # versions
+    looked: int = 0  # at versions
 
 
 class StoreStatistics(msgspec.Struct, frozen=True):

@@ -31,8 +31,6 @@ from engine.model import (
     PartKey,
     Pin,
     Prepared,
-    Pruned,
-    Reindexed,
     RemovableExport,
     Snapshot,
     StoredFile,
@@ -43,6 +41,7 @@ from engine.model import (
     Written,
 )
 from engine.tenant import Tenant, TenantId, TenantKey
+from engine.upkeep.ports import StoreUpkeep, StoreWorks
 
 T = TypeVar("T")
 
@@ -212,28 +211,6 @@ class BulkWriter(Protocol):
 
     async def ingest_packed(self, batches: Sequence[bytes]) -> Ingested:
         """As `ingest`, of batches that were packed, in order, in one durable transaction."""
-        ...
-
-
-class StoreUpkeep(Protocol):
-    """Long works on a store, in short steps that hold up nobody for long. Whoever has the lease
-    of such a work passes its token: a step under an older one does nothing."""
-
-    async def begin_reindex(self, job: JobId, token: int, *, rebuild: bool = False) -> None:
-        """Take the work up, where it was left if it was begun before. `rebuild`: forget all index
-        rows first; until the work is done nothing can be searched for. Raises LeaseLost."""
-        ...
-
-    async def step_reindex(self, job: JobId, token: int) -> Reindexed:
-        """Make the rows of the next resources again that are not of this generation of the
-        definitions. Cancelled: done or not at all. Raises LeaseLost."""
-        ...
-
-    async def prune(
-        self, *, older_than_ms: int, keep: int, after: tuple[str, str] | None = None
-    ) -> Pruned:
-        """Remove versions of the next resources that were replaced before a time, but for the
-        newest `keep` (at least 1) of each and what an open snapshot shows."""
         ...
 
 
@@ -440,6 +417,8 @@ class Ports:
     export_leases: Leases
     export_work: ExportWork
     export_upkeep: ExportUpkeep
+    store_works: StoreWorks
+    work_leases: Leases
     outputs: OutputStore
     clock: Clock
     entropy: Entropy

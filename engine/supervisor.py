@@ -3,6 +3,8 @@
     supervisor nursery
       |- claimer      takes jobs while there is room; stops first when draining
       |- janitor      removes what nobody will read
+      |- works        claims long works on stores, and carries them out
+      |- reindexer    asks for such a work where an index lacks something
       |- commands     what the web and the command line say
       `- one ExportRun per claimed job, each with a nursery of its own
 
@@ -26,6 +28,8 @@ from engine.messages import CancelJob, Command, Drain, Wake
 from engine.model import JobId, Lease, WorkerId
 from engine.ports import Ports
 from engine.upkeep.janitor import Janitor
+from engine.upkeep.reindex import Reindexer
+from engine.upkeep.works import StoreWorker
 
 log = structlog.get_logger()
 
@@ -58,6 +62,8 @@ class Supervisor:
         self._commands, self._inbox = trio.open_memory_channel[Command](COMMANDS_WAITING_MAX)
         self._jobs: trio.Nursery | None = None
         self._janitor = Janitor(ports, limits)
+        self._works = StoreWorker(ports, worker, limits)
+        self._reindexer = Reindexer(ports, limits)
         self._claimer = Claimer(
             ports.export_leases,
             worker,
@@ -100,6 +106,8 @@ class Supervisor:
             async with trio.open_nursery() as actors:
                 actors.start_soon(self._supervise, "claimer", self._claimer.run)
                 actors.start_soon(self._supervise, "janitor", self._janitor.run)
+                actors.start_soon(self._supervise, "works", self._works.run)
+                actors.start_soon(self._supervise, "reindexer", self._reindexer.run)
                 actors.start_soon(self._supervise, "commands", self._obey)
                 task_status.started()
                 await self._drain.wait()

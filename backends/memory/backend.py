@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from backends import Backend, Capabilities
 from backends.memory.jobs import MemoryExportJobs
-from backends.memory.leases import MemoryLeases
+from backends.memory.leases import MemoryLeases, MemoryWorkLeases
 from backends.memory.outputs import Coding, MemoryOutputs
 from backends.memory.state import MemoryWorld, Process
 from backends.memory.tenants import MemoryTenants
 from backends.memory.upkeep import MemoryExportUpkeep
 from backends.memory.work import MemoryExportWork
+from backends.memory.works import MemoryStoreWorks
 from engine.model import WorkerId
 
 
@@ -39,6 +40,8 @@ async def open_memory(
             export_leases=MemoryLeases(process),
             export_work=MemoryExportWork(process),
             export_upkeep=MemoryExportUpkeep(process),
+            store_works=MemoryStoreWorks(process),
+            work_leases=MemoryWorkLeases(process),
             outputs=MemoryOutputs(process, coding),
         )
     finally:

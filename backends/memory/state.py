@@ -28,6 +28,7 @@ from engine.model import (
     WorkerId,
 )
 from engine.tenant import Tenant, TenantId, TenantKey
+from engine.upkeep.ports import Standing, Task
 
 T = TypeVar("T")
 
@@ -128,6 +129,27 @@ class JobRow:
 
 
 @dataclass
+class WorkRow:
+    """One long work on a store."""
+
+    id: JobId
+    tenant: Tenant
+    task: Task
+    created_ms: int
+    token: int  # grows on from the tenant's work of this kind before
+    standing: Standing = field(default_factory=Standing)
+    status: ExportStatus = ExportStatus.ACCEPTED
+    attempt: int = 0
+    lease: HeldLease | None = None
+    claimable_from: int = 0
+    claimable_boot: str = ""
+    reason: str = ""
+    issue: Issue | None = None
+    finished_ms: int | None = None
+    deleted: bool = False  # as of jobs; none is
+
+
+@dataclass
 class FileRow:
     """One file of the output store, by its name."""
 
@@ -152,6 +174,7 @@ class MemoryWorld:
     files_bytes_max: int | None = None  # the disk is full beyond this
     tenants: dict[TenantId, TenantRow] = field(default_factory=dict)
     jobs: dict[JobId, JobRow] = field(default_factory=dict)  # in the order they were started
+    works: dict[JobId, WorkRow] = field(default_factory=dict)  # in the order they were asked for
     files: dict[str, FileRow] = field(default_factory=dict)
     claims: int = 0  # ever made
     mark: int = 1  # grows when the job store changed

@@ -17,15 +17,23 @@ from backends import Backend, Capabilities
 from backends.clock import StoreClock
 from backends.definitions import MakerOf
 from backends.door import Door
-from backends.sqlite.control import CLOSE_SECONDS_MAX, Control, make_door, open_control
+from backends.sqlite.control import (
+    CLOSE_SECONDS_MAX,
+    EXPORTS,
+    WORKS,
+    Control,
+    make_door,
+    open_control,
+)
 from backends.sqlite.doors import inline_doors, thread_doors
 from backends.sqlite.jobs import SqliteExportJobs
-from backends.sqlite.leases import SqliteExportLeases
+from backends.sqlite.leases import Changed, SqliteLeases
 from backends.sqlite.tenant_store import SqliteTenantStore, open_tenant_store
 from backends.sqlite.tenants import open_tenants
 from backends.sqlite.upkeep import SqliteExportUpkeep
 from backends.sqlite.work import SqliteExportWork
 from backends.sqlite.workers import WorkerLocks
+from backends.sqlite.works import SqliteStoreWorks
 from engine.errors import SettingInvalid
 from engine.model import WorkerId
 from engine.tenant import TenantId
@@ -75,14 +83,17 @@ async def open_sqlite(
             control, folder / "tenants", new_key=new_key, open_store=open_store
         ) as tenants,
     ):
+        changed = Changed(control)
         yield SqliteBackend(
             control=control,
             capabilities=CAPABILITIES,
             tenants=tenants,
             export_jobs=SqliteExportJobs(control),
-            export_leases=SqliteExportLeases(control),
+            export_leases=SqliteLeases(control, changed, EXPORTS),
             export_work=SqliteExportWork(control),
             export_upkeep=SqliteExportUpkeep(control),
+            store_works=SqliteStoreWorks(control, new_id),
+            work_leases=SqliteLeases(control, changed, WORKS),
         )
 
 

@@ -47,6 +47,10 @@ GLANCER: Final = Tuning(read_only=True, busy_ms=0)
 
 SQL: Final = load_queries("control")
 
+# Tables of jobs that workers hold leases of. The statements that give and take them are the same.
+EXPORTS: Final = "export_job"
+WORKS: Final = "store_work"
+
 
 class Session:
     """One connection, and the only way to it."""
@@ -238,20 +242,27 @@ def _bury(connection: apsw.Connection, locks: WorkerLocks) -> list[WorkerId]:
     dead = locks.all_dead()
     gone = to_json([locks.own, *dead])
     connection.execute(SQL["forget_marks"], {"workers": gone})
-    connection.execute(SQL["drop_leases"], {"workers": gone})
+    for table in (EXPORTS, WORKS):
+        connection.execute(lease_statement("drop_leases", table), {"workers": gone})
     return dead
 
 
-def worker_ids(connection: apsw.Connection, name: str) -> list[WorkerId]:
+def lease_statement(name: str, table: str) -> str:
+    """A named statement about the leases of exports, as it is for this table."""
+    return SQL[name].replace(EXPORTS, table)
+
+
+def worker_ids(connection: apsw.Connection, name: str, table: str = EXPORTS) -> list[WorkerId]:
     """The workers that a named statement gives."""
-    return [WorkerId(str(worker)) for (worker,) in connection.execute(SQL[name]).fetchall()]
+    rows = connection.execute(lease_statement(name, table)).fetchall()
+    return [WorkerId(str(worker)) for (worker,) in rows]
 
 
 def first_row(
-    connection: apsw.Connection, name: str, values: Mapping[str, Any]
+    connection: apsw.Connection, name: str, values: Mapping[str, Any], table: str = EXPORTS
 ) -> tuple[Any, ...] | None:
     """The first row that a named statement gives, if any. The statement is run to its end."""
-    rows = connection.execute(SQL[name], values).fetchall()
+    rows = connection.execute(lease_statement(name, table), values).fetchall()
     return rows[0] if rows else None
 
 

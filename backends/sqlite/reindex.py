@@ -20,6 +20,9 @@ from engine.limits import MIB
 from engine.model import JobId, Reindexed
 
 _SQL: Final = load_queries("upkeep")
+_COMPLETENESS: Final = load_queries("index")["completeness"]
+
+_DONE = 0  # generation of a fence whose work is done
 
 # Of a step: some 50 ms of the writer.
 STEP_ROWS_MAX = 2000
@@ -53,12 +56,16 @@ class Reindex:
 
     _file: OpenedFile
 
+    async def indexed(self) -> bool:
+        """See engine.upkeep.ports.StoreUpkeep."""
+        return await self._file.points.call(_is_complete)
+
     async def begin_reindex(self, job: JobId, token: int, *, rebuild: bool = False) -> None:
-        """See engine.ports.StoreUpkeep."""
+        """See engine.upkeep.ports.StoreUpkeep."""
         await self._file.writer.apply(lambda transaction: _begin(transaction, job, token, rebuild))
 
     async def step_reindex(self, job: JobId, token: int) -> Reindexed:
-        """See engine.ports.StoreUpkeep."""
+        """See engine.upkeep.ports.StoreUpkeep."""
         found = await self._file.scans.call(self._look, job, token)
         return await self._file.writer.apply(
             lambda transaction: _write(transaction, job, token, found)
@@ -85,11 +92,16 @@ class Reindex:
         )
 
 
+def _is_complete(connection: apsw.Connection) -> bool:
+    made, lacking = connection.execute(_COMPLETENESS).get
+    return bool(made) and not lacking
+
+
 def _begin(transaction: WriteTransaction, job: JobId, token: int, rebuild: bool) -> None:
     connection = transaction.connection
     held: Any = connection.execute(_SQL["find_fence"], (job,)).fetchall()
-    if held and held[0][0] > token:
-        raise LeaseLost("another worker has taken up this reindex")
+    if held and (held[0][0] > token or held[0][:2] == (token, _DONE)):
+        raise LeaseLost("another worker has taken up this reindex, or it is done")
     if rebuild and not (held and held[0][0] == token):
         for table in _CLEARED:
             connection.execute(_SQL[f"clear_{table}"])
@@ -102,7 +114,7 @@ def _begin(transaction: WriteTransaction, job: JobId, token: int, rebuild: bool)
 def _fence(connection: apsw.Connection, job: JobId, token: int) -> Fence:
     """Raises LeaseLost if the work is another's, or done."""
     rows: Any = connection.execute(_SQL["find_fence"], (job,)).fetchall()
-    if not rows or rows[0][0] != token:
+    if not rows or rows[0][0] != token or rows[0][1] == _DONE:
         raise LeaseLost("another worker has taken up this reindex, or it is done")
     return Fence(*rows[0])
 
@@ -122,7 +134,7 @@ def _write(transaction: WriteTransaction, job: JobId, token: int, found: Found) 
         return Reindexed(done=False, looked=0, fixed=0)
     if not found.looked:
         connection.execute(_SQL["note_complete"], (generation,))
-        connection.execute(_SQL["drop_fence"], (job,))
+        connection.execute(_SQL["close_fence"], (job,))
         return Reindexed(done=True, looked=0, fixed=0)
     fixed = _insert(transaction, found)
     connection.execute(_SQL["move_fence"], (job, generation, found.cursor))

@@ -32,6 +32,8 @@ def gated_ports(backend: MemoryBackend, worker: "Worker") -> Ports:
         export_leases=Gated(backend.export_leases, gate, "leases"),
         export_work=Gated(backend.export_work, gate, "work"),
         export_upkeep=Gated(backend.export_upkeep, gate, "upkeep"),
+        store_works=Gated(backend.store_works, gate, "works"),
+        work_leases=Gated(backend.work_leases, gate, "work_leases"),
         outputs=GatedOutputs(backend.outputs, gate),
         clock=worker.clock,
         entropy=worker.entropy,

@@ -184,3 +184,40 @@ RETURNING num
 
 -- forget_parts --
 DELETE FROM export_part WHERE job = :num
+
+-- Works on tenants' stores. Their leases: the statements above, of the other table.
+
+-- open_work --
+SELECT id FROM store_work WHERE tenant = :tenant AND kind = :kind AND finished_ms IS NULL
+
+-- add_work --
+-- A step of an older work that comes late has a lower token than any of this one's.
+INSERT INTO store_work (id, tenant, kind, task, standing, status, created_ms, token)
+SELECT :work, :tenant, :kind, :task, :standing, 'accepted', :wall, coalesce(max(token), 0)
+  FROM store_work WHERE tenant = :tenant AND kind = :kind
+
+-- forget_works --
+DELETE FROM store_work WHERE num IN (
+    SELECT num FROM store_work
+     WHERE tenant = :tenant AND kind = :kind AND finished_ms IS NOT NULL
+     ORDER BY num DESC LIMIT -1 OFFSET :kept)
+
+-- shown_work --
+SELECT id, tenant, task, status, standing, created_ms, finished_ms, worker, reason, issue
+  FROM store_work WHERE id = :work AND tenant = :tenant
+
+-- save_standing --
+UPDATE store_work SET standing = :standing WHERE num = :num
+
+-- cancel_work --
+-- The lease stays until its worker gives it up: it may still be at a step.
+UPDATE store_work
+   SET status = 'cancelled', finished_ms = :wall, reason = '',
+       not_before = NULL, not_before_boot = NULL
+ WHERE id = :work AND tenant = :tenant AND finished_ms IS NULL
+
+-- end_work --
+UPDATE store_work
+   SET status = :status, finished_ms = :wall, standing = :standing, issue = :issue,
+       worker = NULL, lease_boot = NULL, lease_expires = NULL
+ WHERE id = :job AND token = :token AND worker = :worker AND status = 'in-progress'

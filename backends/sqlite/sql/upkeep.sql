@@ -10,8 +10,9 @@ SELECT token, defs, cursor FROM fence WHERE job = ?1
 -- move_fence --
 UPDATE fence SET defs = ?2, cursor = ?3 WHERE job = ?1
 
--- drop_fence --
-DELETE FROM fence WHERE job = ?1
+-- close_fence --
+-- For no definitions: the row stays, so that a late beginning under an old token is refused.
+UPDATE fence SET defs = 0, cursor = 0 WHERE job = ?1
 
 -- note_complete --
 UPDATE meta SET indexed = ?1
