@@ -86,6 +86,7 @@ async def running_server(
         "store": f"sqlite:{folder}",
         "bind": bind,
         "polls_per_second": POLLS_PER_SECOND,
+        "validation": "off",  # most resources of tests say no more than they must
         **(settings or {}),
     }
     with tempfile.NamedTemporaryFile(prefix="penstock-log-", delete=False) as log:
