@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from engine.fhir.search.query import SearchContext, parse_search
 from engine.tenant import DEFAULT_TENANT, TenantId
 from tests.support.server import command, environment
 from web.compose import compose
@@ -57,14 +58,17 @@ async def test_folder_of_every_kind_is_loaded_and_a_repeated_load_changes_nothin
     data = tmp_path / "data"
     data.mkdir()
     (data / "a.ndjson").write_bytes(patients(1_200))
-    (data / "b.ndjson.gz").write_bytes(gzip.compress(b'{"resourceType":"Basic","id":"b"}'))
+    (data / "b.ndjson.gz").write_bytes(gzip.compress(b'{"resourceType":"Patient","id":"b"}'))
     urn = "urn:uuid:6f1f5c7e-9f5a-4a52-9d9a-0a4f6a0f7c11"
     entries = [
         {"fullUrl": urn, "resource": {"resourceType": "Patient", "id": "anna"}},
+        {"resource": {"resourceType": "Practitioner", "id": "p", "identifier": [{"value": "1"}]}},
         {
             "resource": {
                 "resourceType": "Observation",
                 "id": "o",
+                "status": "final",
+                "code": {"text": "x"},
                 "subject": {"reference": urn},
                 "performer": [{"reference": "Practitioner?identifier=1"}],
             }
@@ -75,22 +79,23 @@ async def test_folder_of_every_kind_is_loaded_and_a_repeated_load_changes_nothin
 
     first = await load(tmp_path, "data", "--json")
     assert first.returncode == 0, first.stderr
-    assert totals(first) == {"created": 1_203, "conditionalReferences": 1}
+    assert totals(first) == {"created": 1_204, "conditionalReferences": 1}
     again = await load(tmp_path, "data", "--json")
     assert again.returncode == 0
-    assert totals(again) == {"unchanged": 1_203, "conditionalReferences": 1}
+    assert totals(again) == {"unchanged": 1_204, "conditionalReferences": 1}
 
-    (data / "b.ndjson.gz").write_bytes(b'{"resourceType":"Basic","id":"b","language":"de"}')
+    (data / "b.ndjson.gz").write_bytes(b'{"resourceType":"Patient","id":"b","language":"de"}')
     assert totals(await load(tmp_path, "data/b.ndjson.gz", "--json")) == {"updated": 1}
     observation = await stored(tmp_path, "Observation", "o")
     assert observation["subject"] == {"reference": "Patient/anna"}
-    assert (await stored(tmp_path, "Basic", "b"))["meta"]["versionId"] == "2"
+    assert observation["performer"] == [{"reference": "Practitioner/p"}]
+    assert (await stored(tmp_path, "Patient", "b"))["meta"]["versionId"] == "2"
 
 
 async def test_rejected_lines_are_named_and_written_and_the_rest_is_loaded(tmp_path):
     bad = b'{"resourceType":"Patient","id":"Jane Doe"}\n'
     (tmp_path / "x.ndjson").write_bytes(
-        patients(2) + bad + b"\n{\n" + b'{"resourceType":"Basic","id":"b"}'
+        patients(2) + bad + b"\n{\n" + b'{"resourceType":"Patient","id":"b"}'
     )
     answer = await load(tmp_path, "x.ndjson", "--rejects", "bad.ndjson")
     assert answer.returncode == 1
@@ -162,7 +167,7 @@ async def test_interrupt_stores_what_was_read_and_says_how_much(tmp_path):
             pipe.write(b"{\n")
             while True:
                 rows = range(number, number + 100)
-                pipe.write(b"".join(b'{"resourceType":"Basic","id":"%d"}\n' % n for n in rows))
+                pipe.write(b"".join(b'{"resourceType":"Patient","id":"%d"}\n' % n for n in rows))
                 number += 100
 
     with trio.fail_after(LIMIT_SECONDS):
@@ -184,7 +189,49 @@ async def test_interrupt_stores_what_was_read_and_says_how_much(tmp_path):
     counts = json.loads(said)
     assert counts["stopped"] and counts["created"] > 0
     last = counts["created"] - 1
-    assert (await stored(tmp_path, "Basic", str(last)))["id"] == str(last)
+    assert (await stored(tmp_path, "Patient", str(last)))["id"] == str(last)
     with pytest.raises(AssertionError):
-        await stored(tmp_path, "Basic", str(last + 1))
+        await stored(tmp_path, "Patient", str(last + 1))
     await process.stderr.aclose()
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+async def test_invalid_resources_are_rejected_by_element_unless_validation_is_off(
+    tmp_path, workers
+):
+    (tmp_path / "x.ndjson").write_bytes(
+        patients(1) + b'{"resourceType":"Patient","id":"p","gender":"Jane"}\n'
+    )
+    arguments = ("x.ndjson", "--json", "--workers", workers, "--rejects", "bad.ndjson")
+    checked = await load(tmp_path, *arguments)
+    assert checked.returncode == 1
+    assert totals(checked) == {"created": 1, "rejected": 1}
+    row = json.loads((tmp_path / "bad.ndjson").read_text())
+    assert (row["line"], row["error"].partition(":")[0]) == (2, "Patient.gender")
+    assert "Jane" not in row["error"]
+    unchecked = await load(tmp_path, *arguments, "--validation", "off")
+    assert unchecked.returncode == 0
+    assert totals(unchecked) == {"created": 1, "unchanged": 1}
+    again = await load(tmp_path, "x.ndjson", "--json", tenant_validation="default=off")
+    assert totals(again) == {"unchanged": 2}
+
+
+async def test_a_search_parameter_that_is_loaded_indexes_what_comes_after_it(tmp_path):
+    parameter = {
+        "resourceType": "SearchParameter", "id": "s", "url": "http://x.test/s", "name": "S",
+        "status": "active", "description": "x", "code": "shoe", "base": ["Patient"],
+        "type": "string", "expression": "Patient.name.text",
+    }  # fmt: skip
+    named = b'{"resourceType":"Patient","id":"n%d","name":[{"text":"n%d"}]}\n'
+    (tmp_path / "a.ndjson").write_text(json.dumps(parameter))
+    (tmp_path / "b.ndjson").write_bytes(b"".join(named % (n, n) for n in range(20_000)))
+    answer = await load(tmp_path, "a.ndjson", "b.ndjson", "--json", "--workers", "1")
+    assert totals(answer) == {"created": 20_001}
+    async with compose(load_settings(environ={"PENSTOCK_STORE": f"sqlite:{tmp_path}/store"})) as p:
+        store = await p.tenants.store(DEFAULT_TENANT)
+        definitions = await store.search_definitions()
+        query = parse_search(
+            [("shoe", "n")], type="Patient", search=definitions, lenient=False,
+            context=SearchContext(now_ms=0),
+        ).query  # fmt: skip
+        assert await store.count(query) == 20_000

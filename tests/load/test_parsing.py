@@ -29,7 +29,7 @@ class Loaded:
         self.ids = [r.id for batch in self.batches for r in batch.resources]
         self.rejected = [r for batch in self.batches for r in batch.rejected]
         self.notices = [n for batch in self.batches for n in batch.notices]
-        self.conditional = sum(batch.conditional for batch in self.batches)
+        self.held = [h.id for batch in self.batches for h in batch.held]
         self.bytes_read = sum(batch.bytes_read for batch in self.batches)
 
     @property
@@ -168,11 +168,11 @@ def test_bundle_entries_are_loaded_and_the_bad_ones_told_by_their_place(tmp_path
     ]
     content = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
     loaded = Loaded(file(tmp_path / "x.json", json.dumps(content, indent=2).encode()))
-    assert loaded.ids == [patient.removeprefix("urn:uuid:"), "b"]
+    assert loaded.ids == [patient.removeprefix("urn:uuid:")]
+    assert loaded.held == ["b"]
     assert [r.entry for r in loaded.rejected] == [2, 3, 5]
     assert "has no id: give it one, or a fullUrl" in loaded.rejected[0].error
-    assert loaded.conditional == 1
-    assert b"Patient/" + patient[9:].encode() in loaded.batches[0].resources[1].tail
+    assert b"Patient/" + patient[9:].encode() in loaded.batches[0].held[0].tail
 
 
 def test_a_json_file_may_be_one_resource_or_a_document(tmp_path):

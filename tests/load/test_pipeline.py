@@ -1,4 +1,4 @@
-"""Parsing and storing side by side: what is reported is what is in the store."""
+"""Cutting, parsing and storing side by side: what is reported is what is in the store."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -7,15 +7,18 @@ import trio
 
 from backends.clock import SystemStoreClock
 from engine.errors import StoreUnavailable
-from engine.fhir.body import prepare
 from engine.model import Ingested
 from engine.ports import Ports
 from engine.tenant import DEFAULT_TENANT
 from tests.support.ports import memory_ports, memory_world, sqlite_ports
-from web.cli.loading.parsing import Parsed
+from web.cli.loading.crew import ThreadHand
+from web.cli.loading.cutting import Cut, Lines
+from web.cli.loading.parsing import Rules
 from web.cli.loading.pipeline import WAITING_MAX, Pipeline
+from web.cli.loading.worker import Batch
 
 ROWS = 10
+RULES = Rules(resource_bytes_max=1_000)
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -29,17 +32,15 @@ async def ports(request, tmp_path) -> AsyncIterator[Ports]:
         yield ports
 
 
-def batch(number: int) -> Parsed:
-    """Some resources that no other batch has."""
-    bodies = [b'{"resourceType":"Basic","id":"%d-%d"}' % (number, n) for n in range(ROWS)]
-    return Parsed(
-        resources=[prepare(body, bytes_max=1_000) for body in bodies],
-        rejected=[],
-        notices=[],
-        conditional=0,
-        unresolved=0,
-        bytes_read=0,
-    )
+def piece(number: int) -> Cut:
+    """Some resources that no other piece has."""
+    lines = [b'{"resourceType":"Basic","id":"%d-%d"}' % (number, n) for n in range(ROWS)]
+    return Cut(pieces=[Lines(0, "x.ndjson", number * ROWS + 1, b"\n".join(lines))])
+
+
+async def pipeline_of(store, cuts: Iterator[Cut], report) -> Pipeline:
+    """A load by one hand in a thread."""
+    return Pipeline(store, cuts, RULES, [ThreadHand(RULES, await store.packer())], report.take)
 
 
 class Counted:
@@ -49,7 +50,7 @@ class Counted:
         self.created = 0
         self.batches = 0
 
-    def take(self, parsed: Parsed, done: Ingested) -> None:
+    def take(self, batch: Batch, done: Ingested) -> None:
         self.created += done.created
         self.batches += 1
 
@@ -61,9 +62,8 @@ async def stored(ports: Ports) -> int:
 
 async def test_everything_parsed_is_stored_and_reported(ports):
     report = Counted()
-    pipeline = Pipeline(
-        await ports.tenants.store(DEFAULT_TENANT), (batch(n) for n in range(20)), report.take
-    )
+    store = await ports.tenants.store(DEFAULT_TENANT)
+    pipeline = await pipeline_of(store, (piece(n) for n in range(20)), report)
     await pipeline.run()
     assert not pipeline.stopped
     assert report.created == await stored(ports) == 20 * ROWS
@@ -71,10 +71,8 @@ async def test_everything_parsed_is_stored_and_reported(ports):
 
 async def test_batch_without_resources_is_reported_too(ports):
     report = Counted()
-    empty = Parsed(resources=[], rejected=[], notices=[], conditional=0, unresolved=0, bytes_read=0)
-    pipeline = Pipeline(
-        await ports.tenants.store(DEFAULT_TENANT), (b for b in (empty, empty)), report.take
-    )
+    store = await ports.tenants.store(DEFAULT_TENANT)
+    pipeline = await pipeline_of(store, (Cut() for _ in range(2)), report)
     await pipeline.run()
     assert (report.created, report.batches) == (0, 2)
 
@@ -83,22 +81,23 @@ async def test_a_stopped_load_stores_what_it_reports_and_closes_its_files(ports)
     report = Counted()
     closed = False
 
-    def endless() -> Iterator[Parsed]:
+    def endless() -> Iterator[Cut]:
         nonlocal closed
         number = 0
         try:
             while True:
-                yield batch(number)
+                yield piece(number)
                 number += 1
                 if number == 5:
-                    trio.from_thread.run_sync(pipeline.stop)
+                    trio.from_thread.run_sync(lambda: pipeline.stop())
         finally:
             closed = True
 
-    pipeline = Pipeline(await ports.tenants.store(DEFAULT_TENANT), endless(), report.take)
+    pipeline = await pipeline_of(await ports.tenants.store(DEFAULT_TENANT), endless(), report)
     await pipeline.run()
     assert pipeline.stopped and pipeline.stopping and closed
-    assert report.created == await stored(ports) == 5 * ROWS
+    # The piece that was being cut is stored too.
+    assert report.created == await stored(ports) == 6 * ROWS
 
 
 async def test_an_error_of_the_store_ends_the_load_with_what_was_reported(ports):
@@ -109,48 +108,58 @@ async def test_an_error_of_the_store_ends_the_load_with_what_was_reported(ports)
     class FullAfter:
         """A store that has room for three batches."""
 
-        async def ingest(self, resources):
-            if report.batches == 3:
-                raise StoreUnavailable("no room")
-            return await store.ingest(resources)
+        async def packer(self):
+            return await store.packer()
 
-    def endless() -> Iterator[Parsed]:
+        async def ingest_packed(self, batches):
+            if report.batches >= 3:
+                raise StoreUnavailable("no room")
+            return await store.ingest_packed(batches)
+
+    def endless() -> Iterator[Cut]:
         nonlocal closed
         try:
             number = 0
             while True:
-                yield batch(number)
+                yield piece(number)
                 number += 1
         finally:
             closed = True
 
     with pytest.RaisesGroup(StoreUnavailable):
-        await Pipeline(FullAfter(), endless(), report.take).run()
+        await (await pipeline_of(FullAfter(), endless(), report)).run()
     assert closed
-    assert report.created == await stored(ports) == 3 * ROWS
+    assert report.created == await stored(ports) == report.batches * ROWS
 
 
 async def test_parsing_is_never_far_ahead_of_the_store():
     parsed = taken = ahead_max = 0
 
-    class Slow:
-        """A store that gives the parser every chance to run ahead."""
+    class Packs:
+        def pack(self, resources):
+            return b"packed"
 
-        async def ingest(self, resources):
+    class Slow:
+        """A store that gives the others every chance to run ahead."""
+
+        async def packer(self):
+            return Packs()
+
+        async def ingest_packed(self, batches):
             nonlocal taken, ahead_max
             for _ in range(20):
                 await trio.to_thread.run_sync(lambda: None)
                 ahead_max = max(ahead_max, parsed - taken)
-            taken += 1
-            return Ingested(0, 0, len(resources))
+            taken += len(batches)
+            return Ingested(0, 0, ROWS * len(batches))
 
-    def counting() -> Iterator[Parsed]:
+    def counting() -> Iterator[Cut]:
         nonlocal parsed
         for number in range(60):
             parsed += 1
-            yield batch(number)
+            yield piece(number)
 
-    await Pipeline(Slow(), counting(), Counted().take).run()
+    await (await pipeline_of(Slow(), counting(), Counted())).run()
     assert taken == 60
-    # One is being stored, some wait, and one was parsed and found no room.
-    assert 1 < ahead_max <= WAITING_MAX + 2
+    # Some are being stored, some wait, some are cut and one was cut and found no room.
+    assert 1 < ahead_max <= 2 * WAITING_MAX + 6

@@ -4,24 +4,36 @@ A repeated load of the same data makes no new versions, so after an interruption
 or an error the same command goes on.
 """
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import click
 import trio
 from rich.console import Console
 
 from engine.errors import NotFound, StartupError
+from engine.fhir.search.query import SearchContext
+from engine.limits import MIB
+from engine.model import Ingested
 from engine.ports import Ports, TenantStore
 from engine.tenant import TenantId
-from web.cli.loading.parsing import Rules, parse
+from web.cli.loading.conditional import HeldBack, SecondPass
+from web.cli.loading.crew import open_crew
+from web.cli.loading.cutting import cut
+from web.cli.loading.parsing import Rules
 from web.cli.loading.pipeline import Pipeline
 from web.cli.loading.report import LoadReport, reporting
 from web.cli.loading.sources import Source, find_sources
+from web.cli.loading.worker import Batch
 from web.cli.options import Exit, echo_json, json_option, settings_options, tenant_option
-from web.compose import compose
-from web.settings import Settings
+from web.compose import compose, search_settings
+from web.settings import Settings, Validation
+
+WORKERS_MAX = 64
+SMALL_BYTES = 2 * MIB
 
 
 @click.command()
@@ -40,6 +52,17 @@ from web.settings import Settings
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write what was rejected to this file: NDJSON of file, line or entry, error.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0, WORKERS_MAX),
+    help="Processes that parse, validate and index; 0: none but this one. "
+    "[default: one for each core but one, at least one; 0 for small data]",
+)
+@click.option(
+    "--validation",
+    type=click.Choice(get_args(Validation)),
+    help="What is checked of each resource. [default: the tenant's setting]",
+)
 @json_option
 def load(
     settings: Settings,
@@ -47,6 +70,8 @@ def load(
     tenant: TenantId,
     keep_source: bool,
     rejects: Path | None,
+    workers: int | None,
+    validation: Validation | None,
     as_json: bool,
 ) -> int:
     """Load NDJSON, gzip NDJSON, Bundles or folders of them.
@@ -55,13 +80,18 @@ def load(
     nothing could be started, 130 if it was interrupted.
     """
     sources = find_sources(paths)
-    rules = Rules(resource_bytes_max=settings.resource_bytes_max, keep_source=keep_source)
+    rules = Rules(
+        resource_bytes_max=settings.resource_bytes_max,
+        keep_source=keep_source,
+        structure=(validation or settings.validation_of(tenant)) == "structure",
+    )
     console = Console(stderr=True)
     bytes_total = sum(source.size_bytes for source in sources)
     with reporting(console, bytes_total=bytes_total, rejects=rejects) as report:
         stopped = True
         try:
-            stopped = trio.run(_load, settings, tenant, sources, rules, report)
+            count = _default_workers(sources) if workers is None else workers
+            stopped = trio.run(_load, settings, tenant, sources, rules, count, report)
         finally:
             if report.begun:
                 _show(report, console, stopped, as_json)
@@ -75,17 +105,41 @@ async def _load(
     tenant: TenantId,
     sources: Sequence[Source],
     rules: Rules,
+    workers: int,
     report: LoadReport,
 ) -> bool:
     """Load and say whether it was stopped before the end."""
     async with compose(settings) as ports, trio.open_nursery() as nursery:
         store = await _store(ports, tenant)
         report.begin()
-        pipeline = Pipeline(store, parse(sources, rules), report.take)
-        await nursery.start(_watch_signals, pipeline, nursery.cancel_scope)
-        await pipeline.run()
+        held = HeldBack()
+
+        def take(batch: Batch, done: Ingested) -> None:
+            held.add(batch.held)
+            report.take(batch, done)
+
+        async with open_crew(workers, rules, await store.packer()) as crew:
+            cuts = cut(sources, line_bytes_max=rules.resource_bytes_max)
+            pipeline = Pipeline(store, cuts, rules, crew, take)
+            await nursery.start(_watch_signals, pipeline, nursery.cancel_scope)
+            await pipeline.run()
+        context = SearchContext(
+            now_ms=ports.clock.now_ms(),
+            zone=settings.zone_of(tenant),
+            base_urls=search_settings(settings).base_urls(tenant),
+        )
+        second = SecondPass(store, context, report.take, bytes_max=rules.resource_bytes_max)
+        await second.run(held)
         nursery.cancel_scope.cancel()
     return pipeline.stopped
+
+
+def _default_workers(sources: Sequence[Source]) -> int:
+    """What is small is loaded before a process has started. A pipe's size is not known."""
+    sizes = [source.size_bytes for source in sources]
+    if sum(sizes) < SMALL_BYTES and all(source.path.is_file() for source in sources):
+        return 0
+    return max((os.cpu_count() or 1) - 1, 1)
 
 
 async def _store(ports: Ports, tenant: TenantId) -> TenantStore:

@@ -1,6 +1,7 @@
-"""Turns files into batches of checked resources. Blocking, and free of trio."""
+"""Turns pieces of files into batches of checked resources. Blocking, and free of trio."""
 
-from collections.abc import Generator, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import msgspec
 
@@ -8,20 +9,36 @@ from engine.errors import ResourceInvalid, ResourceTooLarge
 from engine.fhir.body import minified, prepare
 from engine.fhir.bundle import BUNDLE_DEPTH_MAX, Entry, Skipped, is_to_unpack, unpack
 from engine.fhir.lines import split_lines
+from engine.instant import format_instant
 from engine.limits import MIB
-from engine.model import Prepared
-from web.cli.loading.seen import SeenIds
-from web.cli.loading.sources import Source, SourceBroken, SourceReader
+from engine.model import Issue, Prepared
+from web.cli.loading.cutting import (
+    CUT_ROWS,
+    DOCUMENT_BYTES_MAX,
+    Cut,
+    Document,
+    Lines,
+    Rejected,
+    cut,
+)
+from web.cli.loading.seen import SeenIds, digest
+from web.cli.loading.sources import Source
 
-BATCH_BYTES = 3 * MIB // 2  # a commit's fsync is shared by so much
-BATCH_ROWS = 1_000  # from here on a store can describe the batch as one extent
+BATCH_ROWS = CUT_ROWS
+BATCH_ROWS_MAX = 5_000  # some 150 ms of a store's writer
 BATCH_BYTES_MAX = 4 * MIB  # what a store wants to take at once
-LOOK_BYTES = 8 * MIB  # input after which progress is told, batch or no batch
-DOCUMENT_BYTES_MAX = 64 * MIB  # of one .json file; NDJSON has no such bound
-assert BATCH_BYTES < BATCH_BYTES_MAX
+ISSUES_TOLD = 5  # of one invalid resource
 
 ID_HINT = "give it one, as NDJSON is stored under the ids that it brings"
-LINES_HINT = "a file of one resource a line must be called .ndjson or .jsonl"
+TWICE = "the file has a resource of this type and id already: only the first is loaded"
+
+CONDITIONAL = re.compile(rb'(?<!\\)"reference":"([A-Z][A-Za-z]{0,63}\?(?:[^"\\]|\\.)+)"')
+_SOME_INSTANT = format_instant(0)
+
+__all__ = ["BATCH_BYTES_MAX", "BATCH_ROWS", "DOCUMENT_BYTES_MAX", "Parsed", "Rules", "parse"]
+
+Check = Callable[[bytes], list[Issue]]
+"""What is wrong with the structure of a resource."""
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,26 +46,71 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     resource_bytes_max: int
     keep_source: bool = False
+    structure: bool = False  # whether the structure of each is checked
+    release: str = "R4"  # by the definitions of this release
 
 
-class Rejected(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was not taken in. Holds no content of it."""
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource that refers to others by criteria, and waits until they are all stored."""
 
     file: str
-    line: int | None = None  # of an NDJSON file, from 1
-    entry: int | None = None  # of a Bundle, from 1
-    error: str
+    line: int | None = None
+    entry: int | None = None
+    type: str
+    id: str
+    head: bytes
+    tail: bytes
 
 
 class Parsed(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read since the last one. Any of it may be empty."""
+    """A batch, and what else was found on the way. Any of it may be empty."""
 
     resources: list[Prepared]
     rejected: list[Rejected]
     notices: list[str]  # what is odd about a file, with nothing lost
-    conditional: int  # references such as Patient?identifier=...
+    held: list[Held]
     unresolved: int  # references to entries that their Bundle does not have
     bytes_read: int  # on disk
+    seen: list[tuple[int, bytes]]  # number of a file, and what of it must be known to no other
+
+
+class Seen:
+    """Which resources the file of NDJSON that is being read has held so far."""
+
+    def __init__(self) -> None:
+        self._number = -1
+        self._ids = SeenIds()
+
+    def _turn_to(self, number: int) -> None:
+        if number != self._number:
+            self._number, self._ids = number, SeenIds()
+
+    def add(self, number: int, digest: bytes) -> bool:
+        """Remember one. False: it was there already."""
+        self._turn_to(number)
+        return self._ids.add_digest(digest)
+
+    def add_all(self, runs: Sequence[tuple[int, bytes]]) -> bool:
+        """Remember runs of digests, if none of them was there and none comes twice; otherwise
+        nothing. `runs` of one file follow one another."""
+        fresh = {number: SeenIds.split(run) for number, run in _joined(runs).items()}
+        for number, digests in fresh.items():
+            if len(set(digests)) < len(digests):
+                return False
+            if number == self._number and any(map(self._ids.has, digests)):
+                return False
+        for number, digests in fresh.items():
+            self._turn_to(number)
+            for one in digests:
+                self._ids.append(one)
+        return True
+
+
+def _joined(runs: Sequence[tuple[int, bytes]]) -> dict[int, bytes]:
+    joined: dict[int, bytes] = {}
+    for number, run in runs:
+        joined[number] = joined.get(number, b"") + run
+    return joined
 
 
 def parse(sources: Sequence[Source], rules: Rules) -> Generator[Parsed, None, None]:
@@ -56,165 +118,191 @@ def parse(sources: Sequence[Source], rules: Rules) -> Generator[Parsed, None, No
 
     Memory: one batch, one line, one block and 16 bytes for each resource of a file.
     """
-    batch = _Batch()
-    for source in sources:
-        reader = SourceReader(source)
-        parser = _FileParser(source, reader, rules, batch)
-        parts = parser.document() if source.is_document else parser.lines()
-        yield from parts
-        batch.bytes_read += max(source.size_bytes - parser.told_bytes, 0)
-    yield batch.take()
+    seen = Seen()
+    for piece in cut(sources, line_bytes_max=rules.resource_bytes_max):
+        yield from parse_cut(piece, rules, seen=seen)
+
+
+def parse_cut(
+    cut: Cut, rules: Rules, *, check: Check | None = None, seen: Seen | None = None
+) -> Iterator[Parsed]:
+    """One cut, in one batch or more. `seen` None: whether lines are repeated is left to whoever
+    knows the whole file."""
+    parser = _Parser(cut, rules, check, seen)
+    yield from parser.run()
 
 
 class _Batch:
     """What has been parsed and not handed on yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, cut: Cut) -> None:
         self._clear()
+        self.notices += cut.notices
+        self.bytes_read = cut.bytes_read
 
     def _clear(self) -> None:
         self.resources: list[Prepared] = []
         self.rejected: list[Rejected] = []
         self.notices: list[str] = []
-        self.size_bytes = self.conditional = self.unresolved = self.bytes_read = 0
+        self.held: list[Held] = []
+        self.seen: list[tuple[int, bytes]] = []
+        self.size_bytes = self.unresolved = self.bytes_read = 0
 
     def has_room(self, resource: Prepared) -> bool:
         return not self.resources or self.size_bytes + resource.size_bytes <= BATCH_BYTES_MAX
 
     @property
     def is_full(self) -> bool:
-        if len(self.rejected) >= BATCH_ROWS or self.size_bytes >= BATCH_BYTES_MAX:
-            return True
-        return self.size_bytes >= BATCH_BYTES and len(self.resources) >= BATCH_ROWS
-
-    def add(self, resource: Prepared) -> None:
-        self.resources.append(resource)
-        self.size_bytes += resource.size_bytes
+        return (
+            self.size_bytes >= BATCH_BYTES_MAX
+            or len(self.resources) >= BATCH_ROWS_MAX
+            or len(self.rejected) >= BATCH_ROWS
+        )
 
     def take(self) -> Parsed:
         taken = Parsed(
             resources=self.resources,
             rejected=self.rejected,
             notices=self.notices,
-            conditional=self.conditional,
+            held=self.held,
             unresolved=self.unresolved,
             bytes_read=self.bytes_read,
+            seen=self.seen,
         )
         self._clear()
         return taken
 
 
-class _FileParser:
-    """One file on its way into batches."""
+class _Parser:
+    """One cut on its way into batches."""
 
-    def __init__(self, source: Source, reader: SourceReader, rules: Rules, batch: _Batch) -> None:
-        self._file = str(source.path)
-        self._reader = reader
+    def __init__(self, cut: Cut, rules: Rules, check: Check | None, seen: Seen | None) -> None:
+        self._cut = cut
         self._rules = rules
-        self._batch = batch
-        self._seen = SeenIds()
-        self.told_bytes = 0  # of this file, in some batch's bytes_read
+        self._check = check
+        self._seen = seen
+        self._batch = _Batch(cut)
 
-    def lines(self) -> Iterator[Parsed]:
+    def run(self) -> Iterator[Parsed]:
+        for piece in self._cut.pieces:
+            match piece:
+                case Lines():
+                    yield from self._lines(piece)
+                case Document():
+                    yield from self._document(piece)
+                case Rejected():
+                    self._batch.rejected.append(piece)
+        yield self._batch.take()
+
+    def _lines(self, piece: Lines) -> Iterator[Parsed]:
         """One resource a line."""
         limit = self._rules.resource_bytes_max
-        number = 0
-        try:
-            for line in split_lines(self._reader.blocks(), bytes_max=limit):
-                number = line.number
-                try:
-                    if line.text is None:
-                        raise ResourceTooLarge(limit)
-                    yield from self._take(line.text, None)
-                except ResourceInvalid as error:
-                    self._reject(_explained(error, ID_HINT), line=number)
-                if self._batch.is_full or self._is_far():
-                    yield self._hand_on()
-        except SourceBroken as error:
-            self._reject(str(error), line=number + 1)
-            return
-        if number == 0:
-            self._batch.notices.append(f"{self._file}: the file is empty")
+        digests = bytearray()
+        for line in split_lines((piece.text,), bytes_max=limit):
+            number = piece.first + line.number - 1
+            try:
+                if line.text is None:
+                    raise ResourceTooLarge(limit)
+                resource = self._prepared(line.text, None)
+                named = digest(resource.type, resource.id)
+                if self._seen is None:
+                    digests += named
+                elif not self._seen.add(piece.number, named):
+                    raise ResourceInvalid(TWICE, code="duplicate")
+                yield from self._take(resource, piece.file, line=number)
+            except ResourceInvalid as error:
+                self._reject(piece.file, _explained(error, ID_HINT), line=number)
+            if self._batch.is_full:
+                yield self._batch.take()
+        if digests:
+            self._batch.seen.append((piece.number, bytes(digests)))
 
-    def document(self) -> Iterator[Parsed]:
+    def _document(self, piece: Document) -> Iterator[Parsed]:
         """One JSON document: a Bundle to take apart, or a resource."""
         try:
-            raw = self._whole()
-            if not raw.strip():
-                self._batch.notices.append(f"{self._file}: the file is empty")
-                return
-            text = minified(raw, depth_max=BUNDLE_DEPTH_MAX)
+            text = minified(piece.text, depth_max=BUNDLE_DEPTH_MAX)
             if is_to_unpack(text):
-                yield from self._bundle(text)
+                yield from self._bundle(piece.file, text)
             else:
-                yield from self._take(text, None)
+                yield from self._take(self._prepared(text, None), piece.file)
         except ResourceInvalid as error:
-            self._reject(_explained(error, ID_HINT))
-        except SourceBroken as error:
-            self._reject(str(error))
+            self._reject(piece.file, _explained(error, ID_HINT))
 
-    def _whole(self) -> bytes:
-        blocks: list[bytes] = []
-        size = 0
-        for block in self._reader.blocks():
-            size += len(block)
-            if size > DOCUMENT_BYTES_MAX:
-                raise ResourceInvalid(
-                    f"longer than the limit of {DOCUMENT_BYTES_MAX} bytes for one JSON document; "
-                    + LINES_HINT,
-                    code="too-long",
-                )
-            blocks.append(block)
-        return b"".join(blocks)
-
-    def _bundle(self, text: bytes) -> Iterator[Parsed]:
+    def _bundle(self, file: str, text: bytes) -> Iterator[Parsed]:
         found = 0
+        seen = SeenIds()
         for entry in unpack(text):
             found += 1
             if isinstance(entry, Skipped):
-                self._reject(entry.reason, entry=entry.number)
+                self._reject(file, entry.reason, entry=entry.number)
                 continue
             try:
-                yield from self._take_entry(entry)
+                yield from self._entry(file, entry, seen)
             except ResourceInvalid as error:
                 hint = "give it one, or a fullUrl with a urn:uuid"
-                self._reject(_explained(error, hint), entry=entry.number)
+                self._reject(file, _explained(error, hint), entry=entry.number)
             if self._batch.is_full:
-                yield self._hand_on()
+                yield self._batch.take()
         if not found:
-            self._batch.notices.append(f"{self._file}: the Bundle has no entries")
+            self._batch.notices.append(f"{file}: the Bundle has no entries")
 
-    def _take_entry(self, entry: Entry) -> Iterator[Parsed]:
-        yield from self._take(entry.body, entry.id)
-        self._batch.conditional += entry.conditional
+    def _entry(self, file: str, entry: Entry, seen: SeenIds) -> Iterator[Parsed]:
+        resource = self._prepared(entry.body, entry.id)
+        if not seen.add(resource.type, resource.id):
+            raise ResourceInvalid(TWICE, code="duplicate")
+        yield from self._take(resource, file, entry=entry.number)
         self._batch.unresolved += entry.unresolved
 
-    def _take(self, raw: bytes, id: str | None) -> Iterator[Parsed]:
-        """Check a resource and put it into the batch, or first into the next one."""
+    def _prepared(self, raw: bytes, id: str | None) -> Prepared:
         rules = self._rules
         resource = prepare(
             raw, id=id, bytes_max=rules.resource_bytes_max, keep_source=rules.keep_source
         )
-        if not self._seen.add(resource.type, resource.id):
-            raise ResourceInvalid(
-                "the file has a resource of this type and id already: only the first is loaded",
-                code="duplicate",
-            )
+        if self._check is not None:
+            issues = self._check(resource.body(1, _SOME_INSTANT))
+            if issues:
+                raise ResourceInvalid(_told(issues))
+        return resource
+
+    def _take(
+        self, resource: Prepared, file: str, *, line: int | None = None, entry: int | None = None
+    ) -> Iterator[Parsed]:
+        """Put a resource into the batch, or first into the next one; or hold it back."""
+        if is_conditional(resource):
+            self._batch.held.append(
+                Held(
+                    file=file, line=line, entry=entry, type=resource.type, id=resource.id,
+                    head=resource.head, tail=resource.tail,
+                )
+            )  # fmt: skip
+            return
         if not self._batch.has_room(resource):
-            yield self._hand_on()
-        self._batch.add(resource)
+            yield self._batch.take()
+        self._batch.resources.append(resource)
+        self._batch.size_bytes += resource.size_bytes
 
-    def _reject(self, error: str, *, line: int | None = None, entry: int | None = None) -> None:
-        self._batch.rejected.append(Rejected(file=self._file, line=line, entry=entry, error=error))
+    def _reject(
+        self, file: str, error: str, *, line: int | None = None, entry: int | None = None
+    ) -> None:
+        self._batch.rejected.append(Rejected(file=file, line=line, entry=entry, error=error))
 
-    def _is_far(self) -> bool:
-        return self._reader.position_bytes - self.told_bytes >= LOOK_BYTES
 
-    def _hand_on(self) -> Parsed:
-        position = self._reader.position_bytes
-        self._batch.bytes_read += max(position - self.told_bytes, 0)
-        self.told_bytes = max(position, self.told_bytes)
-        return self._batch.take()
+def is_conditional(resource: Prepared) -> bool:
+    """Whether it refers to others by criteria. What a Bundle says is for its own entries."""
+    if resource.type == "Bundle":
+        return False
+    return any(b"?" in part and CONDITIONAL.search(part) for part in (resource.tail, resource.head))
+
+
+def _told(issues: Sequence[Issue]) -> str:
+    """What is wrong with a resource, by element."""
+    told = [
+        f"{issue.expression}: {issue.diagnostics}" if issue.expression else issue.diagnostics
+        for issue in issues[:ISSUES_TOLD]
+    ]
+    if len(issues) > ISSUES_TOLD:
+        told.append(f"and {len(issues) - ISSUES_TOLD} more")
+    return "; ".join(told)
 
 
 def _explained(error: ResourceInvalid, id_hint: str) -> str:

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from engine.errors import Permanent, StartupError
 from engine.model import Ingested
-from web.cli.loading.parsing import Parsed, Rejected
+from web.cli.loading.cutting import Rejected
+from web.cli.loading.worker import Batch
 
 SHOWN_MAX = 100  # refused resources that are shown one by one; a rejects file takes them all
 
@@ -60,20 +61,20 @@ class LoadReport:
         """Since the beginning; never 0, because rates are made with it."""
         return 1e-6 if self._begun_s is None else max(time.monotonic() - self._begun_s, 1e-6)
 
-    def take(self, parsed: Parsed, done: Ingested) -> None:
+    def take(self, batch: Batch, done: Ingested) -> None:
         """Count one batch, and say what of it was refused."""
         totals = self.totals
         totals.created += done.created
         totals.updated += done.updated
         totals.unchanged += done.unchanged
-        totals.conditional_references += parsed.conditional
-        totals.unresolved_references += parsed.unresolved
-        for rejected in parsed.rejected:
+        totals.conditional_references += batch.conditional
+        totals.unresolved_references += batch.unresolved
+        for rejected in batch.rejected:
             self._refused(rejected)
-        for notice in parsed.notices:
+        for notice in batch.notices:
             self._notice(notice)
         rate = f"{totals.loaded:,} resources, {totals.loaded / self.seconds:,.0f}/s"
-        self._progress.update(self._task, advance=parsed.bytes_read, rate=rate)
+        self._progress.update(self._task, advance=batch.bytes_read, rate=rate)
 
     def as_json(self, *, stopped: bool) -> dict[str, Any]:
         """Everything for a script."""
@@ -104,7 +105,7 @@ class LoadReport:
             (totals.updated, "updated"),
             (totals.unchanged, "unchanged"),
             (totals.rejected, "rejected"),
-            (totals.conditional_references, "conditional references, stored as they are"),
+            (totals.conditional_references, "conditional references resolved"),
             (totals.unresolved_references, "references to entries that their Bundle lacks"),
         ):
             table.add_row(f"{count:,}", what)
