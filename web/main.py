@@ -19,6 +19,8 @@ COMMANDS = {
     "load": ("web.cli.load", "Load NDJSON, gzip NDJSON, Bundles or folders of them."),
     "export": ("web.cli.export", "Export a tenant into a folder, without HTTP."),
     "jobs": ("web.cli.jobs", "List, show and cancel export jobs."),
+    "reindex": ("web.cli.reindex", "Bring a tenant's search index up to date, or make it anew."),
+    "history": ("web.cli.history", "Remove old versions of resources."),
     "doctor": ("web.cli.doctor", "Check settings, disk, permissions, schema and clock."),
     "version": ("web.cli.version", "Print the version."),
 }

@@ -23,7 +23,7 @@ def section(command: str) -> str:
     return match[1]
 
 
-@pytest.mark.parametrize("name", ["load", "export"])
+@pytest.mark.parametrize("name", ["load", "export", "reindex"])
 def test_every_option_is_on_the_page(name: str) -> None:
     command = penstock.get_command(click.Context(penstock), name)
     assert command is not None
