@@ -14,6 +14,7 @@ from backends.sqlite.index import NO_ROWS, change_rows, delete_rows, insert, rep
 from backends.sqlite.queries import load_queries
 from backends.sqlite.transaction import WriteTransaction
 from backends.sqlite.types import DELETED, SEQ_BITS, ensure_type, find_type
+from backends.sqlite.unindexed import Unindexed
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.rows import Rows
 from engine.instant import format_instant
@@ -89,8 +90,10 @@ def put(
     resource: Prepared,
     current: Current | None,
     ahead: Ahead | None = None,
+    unindexed: Unindexed | None = None,
 ) -> Written:
-    """Make it the current version, after `current`."""
+    """Make it the current version, after `current`. Index rows of a new resource may be left to
+    `unindexed`, which does not hold this one yet."""
     number = 1 if current is None else current.version.version + 1
     upd_ms = transaction.stamp()
     body = resource.body(number, transaction.instant)
@@ -98,7 +101,7 @@ def put(
     rid = _append(transaction, version, current)
     if resource.type == SEARCH_PARAMETER:
         transaction.redefine([body])
-    _index(transaction, resource, rid, current, ahead)
+    _index(transaction, resource, rid, current, ahead, unindexed)
     return Written(version, created=current is None or current.live is None)
 
 
@@ -145,6 +148,7 @@ def _index(
     rid: int,
     current: Current | None,
     ahead: Ahead | None,
+    unindexed: Unindexed | None,
 ) -> None:
     """Bring the index from what the resource said to what it says."""
     connection, definitions = transaction.connection, transaction.definitions
@@ -155,6 +159,12 @@ def _index(
     if current is None or current.indexed is None:
         res = rid if current is None else current.res
         tkey = transaction.keys.target(resource.type, resource.id)
+        if unindexed is not None:
+            unindexed.add(
+                res, rid, target=tkey, generation=generation, rows=new,
+                size_bytes=resource.size_bytes,
+            )  # fmt: skip
+            return
         insert(connection, "live", [res, rid, tkey, generation])
         change_rows(connection, transaction.known, res, NO_ROWS, new)
         return

@@ -3,9 +3,10 @@
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TypeVar
 
-from backends.sqlite.live import delete, find_current, put
+from backends.sqlite.live import Current, delete, find_current, put
 from backends.sqlite.opened import Find, OpenedFile
 from backends.sqlite.transaction import WriteTransaction
+from backends.sqlite.unindexed import Unindexed
 from engine.fhir.search.tree import Query
 from engine.model import Prepared, Version, Written
 
@@ -34,6 +35,7 @@ class SqliteSession:
     def __init__(self, transaction: WriteTransaction, find: Find) -> None:
         self._transaction = transaction
         self._find = find
+        self._unindexed = Unindexed(transaction.connection, transaction.known)
 
     async def read(self, type: str, id: str) -> Version | None:
         """See WriteSession."""
@@ -42,18 +44,30 @@ class SqliteSession:
 
     async def find(self, query: Query, *, limit: int) -> Sequence[Version]:
         """See WriteSession. Raises NotIndexed."""
+        self.complete()
         transaction = self._transaction
         return self._find(transaction.connection, query, transaction.definitions, limit=limit)
 
     async def put(self, resource: Prepared) -> Written:
         """See WriteSession."""
-        current = find_current(self._transaction.connection, resource.type, resource.id)
-        return put(self._transaction, resource, current)
+        current = self._current(resource.type, resource.id)
+        return put(self._transaction, resource, current, unindexed=self._unindexed)
 
     async def delete(self, type: str, id: str) -> Version | None:
         """See WriteSession."""
+        return delete(self._transaction, type, id, self._current(type, id))
+
+    def complete(self) -> None:
+        """Write what is still missing in the index."""
+        self._unindexed.write()
+
+    def _current(self, type: str, id: str) -> Current | None:
+        """What is there, with all its index rows."""
         current = find_current(self._transaction.connection, type, id)
-        return delete(self._transaction, type, id, current)
+        if current is None or current.res not in self._unindexed:
+            return current
+        self.complete()
+        return find_current(self._transaction.connection, type, id)
 
 
 def _complete(work: "Coroutine[object, None, T]") -> T:
@@ -69,4 +83,6 @@ def _complete(work: "Coroutine[object, None, T]") -> T:
 
 
 async def _work_in(session: SqliteSession, work: Callable[[SqliteSession], Awaitable[T]]) -> T:
-    return await work(session)
+    result = await work(session)
+    session.complete()
+    return result
