@@ -110,7 +110,7 @@ def run(
     time, and may end early. What was sent in the warming time does not count."""
     load, lock = Load(), threading.Lock()
     began = time.perf_counter() + warming
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def draw() -> bytes | None:
         with lock:
@@ -120,7 +120,7 @@ def run(
         connection = Connection(base)
         try:
             _keep_asking(connection, draw, load, lock, began, began + seconds)
-        except BaseException as error:  # told by the caller's thread
+        except (Refused, OSError) as error:  # told by the caller's thread
             failures.append(error)
         finally:
             connection.close()
