@@ -56,7 +56,7 @@ SMALL_BYTES = 2 * MIB
     "--workers",
     type=click.IntRange(0, WORKERS_MAX),
     help="Processes that parse, validate and index; 0: none but this one. "
-    "[default: one for each core but one, at least one; 0 for small data]",
+    "[default: one for each core but one, two on two cores; 0 for small data]",
 )
 @click.option(
     "--validation",
@@ -139,7 +139,8 @@ def _default_workers(sources: Sequence[Source]) -> int:
     sizes = [source.size_bytes for source in sources]
     if sum(sizes) < SMALL_BYTES and all(source.path.is_file() for source in sources):
         return 0
-    return max((os.cpu_count() or 1) - 1, 1)
+    cores = os.cpu_count() or 1
+    return max(cores - 1, min(cores, 2))  # this process waits for the disk: two keep two cores busy
 
 
 async def _store(ports: Ports, tenant: TenantId) -> TenantStore:
