@@ -19,7 +19,7 @@ from engine.limits import EngineLimits
 from engine.model import ExportStatus, WorkerId
 from engine.ports import Ports, TenantStore
 from engine.tenant import TenantId
-from engine.upkeep.ports import Standing, StoreWork, Task
+from engine.upkeep.ports import Reindex, Standing, StoreWork, Task
 from engine.upkeep.works import StoreWorker
 
 CANCEL_SECONDS_MAX = 10
@@ -46,7 +46,7 @@ async def carry_out(
         nursery.start_soon(StoreWorker(ports, worker, limits).run)
         while True:
             work = await ports.store_works.ask(tenant, task)
-            ours = work.task == task
+            ours = _serves(work.task, task)
             try:
                 ended = await _wait_ended(ports, worker, work, show)
             except trio.Cancelled:
@@ -106,6 +106,13 @@ def progress_bar(title: str, changed: str, total: int) -> Iterator[Show]:
             )
 
         yield show
+
+
+def _serves(found: Task, wanted: Task) -> bool:
+    """Whether the one does what the other would: an index that is made anew lacks nothing."""
+    if isinstance(found, Reindex) and isinstance(wanted, Reindex):
+        return found.rebuild or not wanted.rebuild
+    return found == wanted
 
 
 async def _wait_ended(ports: Ports, worker: WorkerId, work: StoreWork, show: Show) -> StoreWork:
