@@ -18,11 +18,12 @@ from engine.messages import Drain
 from engine.model import ExportStatus, JobId, Reindexed, WorkerId
 from engine.ports import Ports, TenantStore
 from engine.supervisor import Supervisor
-from engine.upkeep.ports import Pruning, Reindex, StoreWork
+from engine.upkeep.ports import Pruning, Reindex, Standing, StoreWork
 from engine.upkeep.reindex import Reindexer
 from engine.upkeep.works import StoreWorker
 from tests.support.ports import W1
 from tests.upkeep.conftest import ACME, index_of, resource
+from web.cli.working import carry_out
 
 LIMITS = EngineLimits()
 VERSIONS = 40
@@ -256,3 +257,43 @@ async def test_where_nothing_is_lacking_nothing_is_asked_for(
     await Reindexer(ports, LIMITS).round()
     assert await ports.work_leases.claim(W1, LIMITS.lease_seconds) is not None
     assert await ports.work_leases.claim(W1, LIMITS.lease_seconds) is None
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+async def test_a_command_that_is_stopped_ends_its_pruning_and_leaves_its_reindex(
+    autojump_clock: MockClock,
+    ports: Ports,
+    filled: TenantStore,
+    monkeypatch: pytest.MonkeyPatch,
+    cancel: bool,
+):
+    task = Pruning(older_than_ms=1 << 50, keep=1) if cancel else Reindex(rebuild=True)
+    name = "prune" if cancel else "step_reindex"
+    step, steps = getattr(SqliteTenantStore, name), []
+    with trio.CancelScope() as command:
+
+        async def stepped(self: SqliteTenantStore, *args: Any, **options: Any) -> Any:
+            steps.append(name)
+            if len(steps) == 3:
+                command.cancel()
+            return await step(self, *args, **options)
+
+        monkeypatch.setattr(SqliteTenantStore, name, stepped)
+        shown: list[Standing] = []
+        await carry_out(ports, W1, LIMITS, ACME, task, shown.append, cancel=cancel)
+    assert command.cancelled_caught
+    assert shown
+    found = await ports.store_works.ask(ACME, task)
+    assert (found.status is ExportStatus.ACCEPTED) == cancel  # a new one, or the one that was left
+    assert (await filled.history(limit=0)).total > 10
+
+
+async def test_a_command_does_the_open_work_first_and_then_its_own(
+    autojump_clock: MockClock, ports: Ports, filled: TenantStore
+):
+    await ports.store_works.ask(ACME, Pruning(older_than_ms=1 << 50, keep=3))
+    task = Pruning(older_than_ms=1 << 50, keep=1)
+    done = await carry_out(ports, W1, LIMITS, ACME, task, lambda _: None, cancel=True)
+    assert done.task == task
+    assert done.standing.changed == 20  # of 30; the others went before
+    assert (await filled.history(limit=0)).total == 10
