@@ -47,7 +47,7 @@ class StoreWork(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing = Standing()
     created_ms: int
     finished_ms: int | None = None
- None = None  # holds its lease| None = None  # holds its lease, or held it last
+    worker: WorkerId | None = None  # holds its lease
     reason: str = ""  # why an open one is waiting
     issue: Issue | None = None  # why it failed
 
