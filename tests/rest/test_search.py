@@ -135,6 +135,16 @@ async def test_includes_are_told_apart_from_matches(server: FhirServer) -> None:
     assert page.json["total"] == 1
 
 
+async def test_elements_are_of_the_matches_alone_and_what_is_included_is_whole(
+    server: FhirServer,
+) -> None:
+    await three_patients(server)
+    page = await server.get("/Observation?_id=o1&_include=Observation:subject&_elements=code")
+    match, included = (entry["resource"] for entry in page.json["entry"])
+    assert "subject" not in match
+    assert included["name"]
+
+
 async def test_the_form_of_the_resources_is_that_asked_for(server: FhirServer) -> None:
     await three_patients(server)
     page = await server.get("/Patient?_id=p1&_elements=active&_pretty=true&_format=json")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+import msgspec
 from quart import Blueprint, Response, request
 
 from engine.fhir.search.query import ParsedSearch
@@ -174,9 +175,11 @@ class _Answer(NamedTuple):
     def _entries(
         self, versions: Sequence[Version], mode: SearchMode, context: FhirContext
     ) -> list[bytes]:
+        # `_elements` is about what was asked for, not about what comes with it (R4 #elements).
+        form = self.form if mode == "match" else msgspec.structs.replace(self.form, elements=())
         entries = []
         for version in versions:
             assert version.body is not None
-            body = self.form.shaped(version.body, context.definitions)
+            body = form.shaped(version.body, context.definitions)
             entries.append(search_entry(self.base, version, body, mode))
         return entries
