@@ -124,6 +124,15 @@ async def test_the_works_of_a_dead_worker_are_free_at_once(site: Site):
         assert (again.job, again.token) == (work.id, lease.token + 1)
 
 
+async def test_a_dead_workers_work_is_free_also_once_all_trace_of_it_is_removed(site: Site):
+    async with site.backend("w1") as dying:
+        await dying.tenants.ensure(ACME)
+        work = await dying.store_works.ask(ACME, Reindex())
+        await claim(dying, W1)
+    async with site.backend("w2") as backend:  # clears up after the dead
+        assert (await claim(backend, W2)).job == work.id
+
+
 @pytest.mark.parametrize(
     "issue", [None, Issue(severity="fatal", code="exception", diagnostics="x")]
 )
