@@ -5,21 +5,25 @@ keep the process from ending, and ties the engine's life to the framework's. Her
 listeners, their order of closing and every deadline are ours; the protocol is theirs.
 """
 
+import math
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from typing import Any
 
 import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.typing import Event as HypercornEvent
 from hypercorn.utils import repr_socket_addr
 from quart_trio import QuartTrio
 
@@ -29,6 +33,7 @@ log = structlog.get_logger()
 
 PIECE_BYTES = 512 * 1024  # sent under one deadline: the slowest client that is kept takes
 # one of them per send_seconds
+JOINED_BYTES_MAX = 64 << 10  # more is not copied only to save a packet
 HEADER_BYTES_MAX = 64 << 10  # a search for 1,000 identifiers in the URL fits
 BACKLOG = 1024  # connections that the kernel holds until they are accepted
 KEEP_ALIVE_SECONDS = 30  # also the time that a client has for its headers
@@ -42,8 +47,13 @@ class BoundedTCPServer(TCPServer):
 
     stream: trio.SocketStream  # type: ignore[assignment] # plain: a proxy in front does TLS
     send_seconds = 60.0
+    _head = b""  # of a response whose first piece goes out with it, in one packet
     _lingering: trio.CancelScope | None = None
     _read_to_the_end = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.idle_task = _IdleWatch(self.config.keep_alive_timeout)  # type: ignore[assignment] # a task a pause costs too much
 
     async def run(self) -> None:
         """Serve until either side is done. A fault of one connection ends that one alone:
@@ -55,12 +65,25 @@ class BoundedTCPServer(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
-            await self._send_bounded(event.data)
+            await self._send_joined(event.data)
         elif isinstance(event, Closed):
             await self.protocol.handle(Closed())
             await self._start_lingering()
         elif not self._read_to_the_end:
             await super().protocol_send(event)
+
+    async def _send_joined(self, data: bytes) -> None:
+        """Send, but the head of a response with what follows it: the protocol hands over its
+        body or, at the latest, its end, which may be empty."""
+        if not self._head and _is_head(data):
+            self._head = data
+            return
+        head, self._head = self._head, b""
+        if head and len(data) > JOINED_BYTES_MAX:
+            await self._send_bounded(head)
+            head = b""
+        if head or data:
+            await self._send_bounded(head + data)
 
     async def _send_bounded(self, data: bytes) -> None:
         async with self.send_lock:
@@ -107,7 +130,17 @@ class BoundedTCPServer(TCPServer):
         # No request can follow, so nothing is waited for: the idle task would hold the socket
         # of a client that has left for all of its time.
         self._read_to_the_end = True
-        await self.idle_task.stop()
+        self._idle_watch.end()
+
+    async def _idle_timeout(self) -> None:
+        await self._idle_watch.wait(self.context.terminated)
+        with trio.move_on_after(2 * CLOSE_SECONDS_MAX, shield=True):
+            await self._initiate_server_close()
+
+    @property
+    def _idle_watch(self) -> "_IdleWatch":
+        assert isinstance(self.idle_task, _IdleWatch)
+        return self.idle_task
 
     async def _discard(self) -> None:
         discarded = 0
@@ -121,10 +154,67 @@ class BoundedTCPServer(TCPServer):
             discarded += len(data)
 
     async def _initiate_server_close(self) -> None:
-        # Called under a shield: a stalled peer must not hold the process.
+        # Under a shield: a stalled peer must not hold the process.
         with trio.move_on_after(CLOSE_SECONDS_MAX):
             await super()._initiate_server_close()
         await trio.aclose_forcefully(self.stream)
+
+
+def _is_head(data: bytes) -> bool:
+    """Whether this is the head of a final response over HTTP/1.1. What else begins so is sent a
+    little later, with the end of its response."""
+    return data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 1")
+
+
+class _IdleWatch:
+    """Ends a connection that has been idle for too long, or is when the server ends.
+
+    Takes the place of Hypercorn's task for each pause between two requests: one task for the
+    whole connection, whose deadline moves. Reads are answered so much faster (measured).
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._started = False
+        self._idle = trio.Event()
+        self._deadline = math.inf  # of the pause, if it is one
+        self._pause: trio.CancelScope | None = None
+        self._whole = trio.CancelScope()
+
+    async def restart(self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]) -> None:
+        """A pause begins; after it, if nothing ends it, `action`, which must call `wait`."""
+        self._idle.set()
+        if not self._started:
+            self._started = True
+            task_group.spawn(self._run, action)
+        self._move(trio.current_time() + self._seconds)
+
+    async def stop(self) -> None:
+        """A request came."""
+        self._idle = trio.Event()
+        self._move(math.inf)
+
+    def end(self) -> None:
+        """No request can come any more, and nothing is waited for."""
+        self._whole.cancel()
+
+    async def wait(self, terminated: HypercornEvent) -> None:
+        """Return when a pause lasted too long, or there is one and the server ends."""
+        while True:
+            with trio.CancelScope(deadline=self._deadline) as self._pause:
+                await terminated.wait()
+                await self._idle.wait()
+            if self._idle.is_set():
+                return
+
+    async def _run(self, action: Callable[[], Awaitable[None]]) -> None:
+        with self._whole:
+            await action()
+
+    def _move(self, deadline: float) -> None:
+        self._deadline = deadline
+        if self._pause is not None:
+            self._pause.deadline = deadline
 
 
 async def serve(
@@ -169,7 +259,7 @@ async def _connection(
     send_seconds: float,
     stream: trio.SocketStream,
 ) -> None:
-    server = BoundedTCPServer(ASGIWrapper(app), config, context, state, stream)  # type: ignore[arg-type]
+    server = BoundedTCPServer(ASGIWrapper(app), config, context, state, stream)
     server.send_seconds = send_seconds
     await server.run()
 

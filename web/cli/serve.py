@@ -22,6 +22,7 @@ from web.app import create_app
 from web.cli.options import Exit, settings_options
 from web.compose import compose, new_worker_id
 from web.logs import configure_logs
+from web.runtime import spare_collector
 from web.server import serve as serve_http
 from web.services import Services
 from web.settings import Settings
@@ -107,6 +108,7 @@ async def _serve(settings: Settings) -> int:
             )
             await both.start(_run_engine, supervisor, shutdown)
             started.set()
+            spare_collector()
             _print_ready(settings, addresses)
         outer.cancel_scope.cancel()
     return Exit.FAILED if both.cancel_scope.cancelled_caught else Exit.OK
