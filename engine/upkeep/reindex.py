@@ -68,4 +68,5 @@ class Reindexer:
                 store = await self._ports.tenants.store(tenant.id)
                 if not await store.indexed():
                     work = await self._ports.store_works.ask(tenant.id, Reindex())
-                    log.info("reindex asked for", tenant=tenant.id, job=work.id)
+                    if not work.standing.begun:
+                        log.info("reindex asked for", tenant=tenant.id, job=work.id)
