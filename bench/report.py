@@ -160,6 +160,57 @@ MUST_REACH = [
     ),
 ]
 
+# Of the store alone: milliseconds in the thread, half of the questions take at most so long.
+_IN_STORE = {
+    "read": ("point read", 0.020),
+    "subject_and_code": ("subject and code", 1.0),
+    "code": ("code, first page", 1.0),
+    "code_and_dates": ("code and date range", 50.0),
+    "sorted_by_date": ("sorted by date, first page", 2.0),
+    "total_of_four_codes": ("exact total of codes", 30.0),
+    "blood_pressure_over": ("component-code-value-quantity, first page", 5.0),
+    "chain_of_three": ("chain of three steps", 100.0),
+    "has": ("_has", 100.0),
+}
+_OVER_HTTP = {
+    "read": ("reads", 1_500.0),
+    "create": ("creates, indexed and durable", 700.0),
+    "search_page": ("pages of 20", 400.0),
+}
+
+
+def _search_bound(kind: str, name: str, at_most: float) -> Bound:
+    return Bound(
+        f"{name}, in the store",
+        "search",
+        lambda r: float(r["search"][kind]["p50_ms"]),
+        at_most=at_most,
+        unit="ms",
+    )
+
+
+def _rest_bound(kind: str, name: str, at_least: float) -> Bound:
+    return Bound(
+        f"{name} over HTTP",
+        "rest",
+        lambda r: float(r["rest"][kind]["per_s"]),
+        at_least=at_least,
+        unit="a second",
+    )
+
+
+MUST_REACH += [
+    *(_search_bound(kind, *bound) for kind, bound in _IN_STORE.items()),
+    *(_rest_bound(kind, *bound) for kind, bound in _OVER_HTTP.items()),
+    Bound(
+        "entries of transactions of 1,000 over HTTP",
+        "bundles",
+        lambda r: float(r["bundles"]["of_1000"]["entries_per_s"]),
+        at_least=3_000,
+        unit="a second",
+    ),
+]
+
 
 def _rows(results: Results) -> Iterator[tuple[str, str, str, str]]:
     for bound in MUST_REACH:
@@ -198,6 +249,10 @@ def markdown(results: Results) -> str:
         "",
         *_exports(results),
         "",
+        *_searches(results),
+        "",
+        *_requests(results),
+        "",
         "## How to repeat it",
         "",
         "`make bench` (about ten minutes; needs `sqlite3` and `curl`), or with more data",
@@ -215,3 +270,24 @@ def _exports(results: Results) -> Iterator[str]:
         for run, seconds in results.get(name, {}).get("seconds", {}).items():
             three = ", ".join(f"{seconds[key]:.2f}" for key in ("min", "median", "max"))
             yield f"| {run} | {results[name]['where']} | {three} |"
+
+
+def _searches(results: Results) -> Iterator[str]:
+    yield "| in the store | hits | p50 ms | p99 ms | hop to the thread, p50 ms |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for name, found in results.get("search", {}).items():
+        if isinstance(found, dict):
+            hits = f"{found['hits']:,.0f}"
+            times = (f"{found[key]:.3f}" for key in ("p50_ms", "p99_ms", "hop_p50_ms"))
+            yield f"| {name.replace('_', ' ')} | {hits} | {' | '.join(times)} |"
+
+
+def _requests(results: Results) -> Iterator[str]:
+    yield "| over HTTP | a second | p50 ms | p99 ms |"
+    yield "| --- | ---: | ---: | ---: |"
+    for kind in ("rest", "bundles"):
+        for name, found in results.get(kind, {}).items():
+            if isinstance(found, dict):
+                figures = (f"{found[key]:,.1f}" for key in ("per_s", "p50_ms", "p99_ms"))
+                label = f"transactions {name}" if kind == "bundles" else name
+                yield f"| {label.replace('_', ' ')} | {' | '.join(figures)} |"

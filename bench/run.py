@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import download, endurance, export, latency, load
+from bench import bundles, download, endurance, export, latency, load, rest, search
 from bench.data import multiply
 from bench.measure import machine
 from bench.report import MUST_REACH, markdown, table
@@ -68,6 +68,7 @@ def _measure(
         "load": lambda: load.measure(disk, data),
         "export_disk": lambda: export.measure(disk, on_disk=True),
         "export_memory": lambda: _in_memory(disk, memory),
+        "search": lambda: search.measure(disk, data),
         "latency": lambda: latency.measure(disk),
         "download": lambda: download.measure(disk),
         "restart": lambda: endurance.restart(disk),
@@ -75,6 +76,9 @@ def _measure(
         "load_beside_export": lambda: endurance.load_beside_export(
             disk, options.data, bytes_min=2 * options.bytes
         ),
+        # They write into the store, so they come last.
+        "rest": lambda: rest.measure(disk, data),
+        "bundles": lambda: bundles.measure(disk, data),
     }
     for name, step in steps.items():
         if not options.only or name in options.only or name == "load":

@@ -1,7 +1,8 @@
 """Reads and searches in the store: what the worker thread takes, and the way there beside it.
 
 Every kind of query is asked with changing values that the data set has, one after the other, on
-one connection, as the server does; all of it goes through the store's own methods. The time of
+one connection, as the server does; all of it goes through the store's own methods. Each question
+was asked once before, so the pages of the file are in memory. The time of
 the thread is measured by the door through which calls reach it; what is left of a call's whole
 time is the hop from the loop to the thread and back. Bodies are read too, not yet put together.
 """
@@ -31,7 +32,7 @@ from web.fhir.criteria import parse_pairs
 
 ASKED_MAX = 400  # of each kind
 SECONDS_MAX = 15.0  # of each kind
-WARMING = 20
+WARMING_SECONDS_MAX = 5.0
 PAGE = 20
 SAMPLED = 2_000  # observations that values are taken from
 LOINC = "http://loinc.org"
@@ -86,7 +87,8 @@ def page_queries(sample: Sample) -> dict[str, Callable[[random.Random], str]]:
         "subject_and_code": subject_and_code,
         "code": lambda chance: f"Observation?code={some_code(chance)}",
         "code_and_dates": code_and_dates,
-        "sorted_by_date": lambda chance: f"Observation?date=lt{years(chance)[0]}&_sort=-date",
+        "sorted_by_date": lambda chance: "Observation?_sort=-date",
+        "dates_sorted_by_date": lambda chance: f"Observation?date=lt{years(chance)[0]}&_sort=-date",
         "code_sorted_by_date": lambda chance: f"Observation?code={some_code(chance)}&_sort=-date",
         "patient_sorted_by_date": lambda chance: (
             f"Observation?patient={chance.choice(sample.observations)[1]}&_sort=-date"
@@ -239,8 +241,8 @@ async def _parser(store: SqliteTenantStore) -> Callable[[str], Query]:
 async def _times(door: TimedDoor, draw: Draw, ask: Ask) -> dict[str, float]:
     """p50 and p99 in milliseconds, in the thread and outside of it; hits on the average."""
     chance = random.Random(2)
-    for _ in range(WARMING):
-        await ask(draw(chance))
+    questions = [draw(chance) for _ in range(ASKED_MAX)]
+    await _warm(questions, ask)
     inside: list[float] = []
     outside: list[float] = []
     hits = 0
@@ -252,6 +254,8 @@ async def _times(door: TimedDoor, draw: Draw, ask: Ask) -> dict[str, float]:
         whole = time.perf_counter() - began
         inside.append(door.seconds)
         outside.append(whole - door.seconds)
+        if time.perf_counter() > end:
+            break
     return {
         "n": len(inside),
         "hits": hits / len(inside),
@@ -259,3 +263,12 @@ async def _times(door: TimedDoor, draw: Draw, ask: Ask) -> dict[str, float]:
         "p99_ms": 1000 * percentile(inside, 0.99),
         "hop_p50_ms": 1000 * percentile(outside, 0.50),
     }
+
+
+async def _warm(questions: Sequence[Any], ask: Ask) -> None:
+    """Ask all of them once, so that what is measured is no disk."""
+    end = time.perf_counter() + WARMING_SECONDS_MAX
+    for question in questions:
+        await ask(question)
+        if time.perf_counter() > end:
+            return
