@@ -193,7 +193,9 @@ def _check_type(value: msgspec.Raw | None, expected: str | None) -> str:
         )
     if expected is not None and found != expected:
         raise ResourceInvalid(
-            f"resourceType is {found} where {expected} was expected", code="value"
+            f"resourceType is {found} where {expected} was expected",
+            code="value",
+            expression="Resource.resourceType",
         )
     return found
 
@@ -211,7 +213,7 @@ def _check_id(value: msgspec.Raw | None, expected: str | None) -> tuple[str, boo
         raise ResourceInvalid(f"id is not {ID_RULE}", code="value", expression="Resource.id")
     if expected is not None and found != expected:
         raise ResourceInvalid(
-            "the id in the body is not the id asked for", code="value", expression="Resource.id"
+            "has another id than the one asked for", code="value", expression="Resource.id"
         )
     return found, False
 

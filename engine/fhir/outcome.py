@@ -25,6 +25,6 @@ def _issue(issue: Issue) -> dict[str, Any]:
         "code": issue.code,
         "diagnostics": issue.diagnostics,
     }
-    if issue.expression is not None:
+    if issue.expression:  # empty if a parameter without a name is to blame
         data["expression"] = [issue.expression]
     return data

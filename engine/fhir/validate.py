@@ -53,9 +53,8 @@ class Validator:
         try:
             resource = msgspec.json.decode(body)
         except (msgspec.DecodeError, ValueError):
-            return [
-                Issue(code="value", diagnostics="has a number that is out of the range of numbers")
-            ]
+            text = "the resource has a number that is out of the range of numbers"
+            return [Issue(code="value", diagnostics=text)]
         return self.check(resource)
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from engine.errors import PenstockError
+from engine.errors import PenstockError, ResourceInvalid
 from engine.fhir.body import has_id, prepare, prepare_new
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.instant import format_instant
@@ -55,6 +55,16 @@ class Intake:
         """A resource that is to be stored at this address; its own id, if given, is the same.
         Raises ResourceInvalid, ResourceTooLarge, StructureInvalid."""
         return self._checked(prepare(raw, type=type, id=id, bytes_max=self._bytes_max))
+
+    def replacing(self, raw: bytes, *, type: str, id: str) -> Prepared:
+        """As `at`, of a resource that a client sends to this address: it must have the id itself
+        (http.html#update)."""
+        resource = prepare(raw, type=type, bytes_max=self._bytes_max)
+        if resource.id != id:
+            raise ResourceInvalid(
+                "has another id than the one asked for", code="value", expression="Resource.id"
+            )
+        return self._checked(resource)
 
     def new(self, raw: bytes, *, type: str, id: str) -> Prepared:
         """A resource that gets a new id, whatever id it has. Raises as `at`."""

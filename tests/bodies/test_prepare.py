@@ -242,7 +242,7 @@ def test_body_must_be_of_the_type_and_id_asked_for():
     raw = b'{"resourceType":"Basic","id":"a"}'
     assert stored(raw, type="Basic", id="a") == stored(raw)
     assert "resourceType is Basic where Patient was expected" in refusal(raw, type="Patient")
-    assert "is not the id asked for" in refusal(raw, id="b")
+    assert "has another id than the one asked for" in refusal(raw, id="b")
     assert "the id asked for is not 1 to 64" in refusal(raw, id="../b")
 
 

@@ -4,14 +4,15 @@ Interactions and operations are read off the application's own routes, search pa
 tenant's definitions: what is not wired is not named. Source: FHIR R4 capabilitystatement.html.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version as distribution_version
 from typing import Any
 
 import msgspec
-from quart import Blueprint, Response, current_app
+from quart import Blueprint, Response, current_app, request
 from werkzeug.routing import Map
 
+from engine.errors import NotSupported
 from engine.fhir.definitions.model import SearchKind
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.tree import Parameter
@@ -104,7 +105,8 @@ def capability_blueprint(context: FhirContext) -> Blueprint:
 
     @blueprint.get("/metadata")
     async def metadata() -> Response:
-        form = request_form()
+        form = request_form(others=frozenset({"mode"}))
+        _check_mode(request.args.getlist("mode"))
         tenant = current_tenant()
         search = await (await context.store()).search_definitions()
         if tenant not in made or made[tenant][0] != search.generation:
@@ -115,6 +117,12 @@ def capability_blueprint(context: FhirContext) -> Blueprint:
         return json_response(made[tenant][1], form)
 
     return blueprint
+
+
+def _check_mode(modes: Sequence[str]) -> None:
+    """Which statement is wanted (http.html#capabilities): there is but the one."""
+    if any(mode not in ("full", "normative") for mode in modes):
+        raise NotSupported("mode must be full or normative: there is no other", expression="mode")
 
 
 def capability_statement(

@@ -13,6 +13,7 @@ from engine.errors import BadParameter, NotFound, NotSupported
 from engine.fhir.definitions.model import SearchKind
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.results import CURSOR, parse_count
+from engine.fhir.search.scope import shown
 from engine.fhir.search.tree import (
     TIME_MAX,
     Compartment,
@@ -125,7 +126,7 @@ class EverythingApi:
                     expression=name,
                 )
             if name not in PARAMETERS and name not in FORM_PARAMETERS:
-                raise NotSupported("$everything has no such parameter", expression=name)
+                raise NotSupported("$everything has no such parameter", expression=shown(name))
         given = dict(pairs)
         settings = self._context.services.settings
         since = given.get("_since")

@@ -11,6 +11,7 @@ from quart import Blueprint, Response, request
 
 from engine.errors import BadParameter, NotFound, NotSupported
 from engine.fhir.search.results import CURSOR, parse_count
+from engine.fhir.search.scope import shown
 from engine.fhir.search.values import date_range
 from engine.instant import parse_instant
 from engine.model import History, Version
@@ -87,7 +88,9 @@ class HistoryApi:
         require_json(pairs)
         for name, _ in pairs:
             if name not in PARAMETERS and name not in FORM_PARAMETERS:
-                raise NotSupported("there is no such parameter of a history", expression=name)
+                raise NotSupported(
+                    "there is no such parameter of a history", expression=shown(name)
+                )
         given = dict(pairs)
         return Asked(
             pairs=tuple(pair for pair in pairs if pair[0] != CURSOR),

@@ -15,6 +15,8 @@ JSON_PATCH = "application/json-patch+json"
 FORM = "application/x-www-form-urlencoded"
 FHIR_JSON_UTF8 = f"{FHIR_JSON}; charset=utf-8"
 
+# What `fhirVersion` may say in a media type: http.html#version-parameter.
+_RELEASES = re.compile(r"4\.0(\.[01])?")
 _WEIGHT = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
 _JSON_WORDS = frozenset({"json", FHIR_JSON, JSON, "application/fhir json"})
 
@@ -33,7 +35,8 @@ class MediaRange:
 
 
 def parse_accept(header: str) -> list[MediaRange]:
-    """The items of an Accept header. One with a malformed weight counts as refused."""
+    """The items of an Accept header. One with a malformed weight, or of another release of FHIR,
+    counts as refused."""
     ranges = []
     for item in header.split(","):
         name, *parameters = (piece.strip().lower() for piece in item.split(";"))
@@ -64,10 +67,12 @@ def require_json_format(values: Iterable[str]) -> None:
 
 
 def require_json_body(header: str | None) -> None:
-    """Raise UnsupportedMediaType unless a body is declared to be JSON."""
-    media_type = (header or "").partition(";")[0].strip().lower()
+    """Raise UnsupportedMediaType unless a body is declared to be JSON of this release."""
+    media_type, *parameters = (piece.strip().lower() for piece in (header or "").split(";"))
     if media_type not in (FHIR_JSON, JSON):
         raise UnsupportedMediaType(f"send the body as JSON with 'Content-Type: {FHIR_JSON}'")
+    if not _of_release(parameters):
+        raise UnsupportedMediaType("send resources of FHIR R4: 'fhirVersion=4.0', or leave it out")
 
 
 def require_form_body(header: str | None) -> None:
@@ -88,7 +93,18 @@ def parse_prefer(headers: Iterable[str]) -> dict[str, str]:
     return preferences
 
 
+def _of_release(parameters: Iterable[str]) -> bool:
+    """Whether these parameters of a media type allow the release that is served."""
+    pairs = (parameter.partition("=") for parameter in parameters)
+    versions = [
+        value.strip().strip('"') for name, _, value in pairs if name.strip() == "fhirversion"
+    ]
+    return all(_RELEASES.fullmatch(version) for version in versions)
+
+
 def _weight(parameters: list[str]) -> float:
+    if not _of_release(parameters):
+        return 0.0
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":

@@ -18,6 +18,7 @@ from engine.fhir.definitions.model import Definitions
 from engine.fhir.elements import Summary as Part
 from engine.fhir.elements import with_elements, with_summary
 from engine.fhir.search.results import Summary, parse_elements
+from engine.fhir.search.scope import shown
 from engine.model import Issue, Version
 from web.fhir.conditional_requests import etag_of, is_not_modified
 from web.fhir.negotiation import (
@@ -75,7 +76,7 @@ def request_form(*, others: frozenset[str] = frozenset()) -> Form:
     require_json(pairs)
     for name, _ in pairs:
         if name not in FORM_PARAMETERS and name not in others:
-            raise NotSupported("there is no such parameter here", expression=name)
+            raise NotSupported("there is no such parameter here", expression=shown(name))
     return parse_form(pairs)
 
 

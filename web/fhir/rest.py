@@ -117,7 +117,7 @@ class RestApi:
         if_match, only_create = _if_match(), parse_only_create(request.headers.get("If-None-Match"))
         context = self._context
         async with context.body() as raw:
-            intake = partial(context.intake().at, type=type, id=id)
+            intake = partial(context.intake().replacing, type=type, id=id)
             resource = await context.look_through(len(raw), _taken_in, raw, _wrap(type, id), intake)
         store = await context.store()
         if not only_create:
