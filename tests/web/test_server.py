@@ -151,6 +151,34 @@ async def test_many_requests_go_over_one_connection() -> None:
         await connection.stream.aclose()
 
 
+async def test_a_small_answer_comes_in_one_piece() -> None:
+    async with serving(Streams().app) as server:
+        stream = await server.connect()
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        piece = await stream.receive_some(65536)
+        assert piece.startswith(b"HTTP/1.1 200 ")
+        assert piece.endswith(b"\r\n\r\n/")
+        await stream.aclose()
+
+
+async def test_an_idle_connection_is_closed_after_its_time_and_a_busy_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("web.server.KEEP_ALIVE_SECONDS", 0.2)
+    streams = Streams()
+    async with serving(streams.app) as server:
+        busy = await server.connect()
+        await busy.send_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        await streams.began.wait()
+        idle = Connection(await server.connect())
+        for _ in range(2):
+            assert (await idle.get("/")).status == 200
+        assert await idle.stream.receive_some(1) == b""  # only the server ends it
+        assert not streams.ended.is_set()
+        await idle.stream.aclose()
+        await busy.aclose()
+
+
 @pytest.mark.parametrize(
     "data", [b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
              b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"],
@@ -220,7 +248,8 @@ def _own_methods(kind: type) -> set[str]:
     ("ours", "theirs", "replaced"),
     [
         (BoundedTCPServer, (TCPServer,),
-         {"run", "protocol_send", "_read_data", "_initiate_server_close"}),
+         {"run", "protocol_send", "_read_data", "_idle_timeout",
+          "_initiate_server_close"}),
         (FlowConnection, (TrioASGIHTTPConnection, ASGIHTTPConnection),
          {"__call__", "handle_messages", "_create_request_from_scope", "_send_response"}),
         (FlowBody, (TrioBody, Body), {"__init__", "__anext__", "__await__", "append"}),
