@@ -219,3 +219,23 @@ async def test_a_search_within_a_change_sees_what_the_change_wrote(store: Tenant
         return seen
 
     assert await store.transact(work) == [["a", "b"], ["b"], []]
+
+
+async def test_what_one_change_wrote_several_times_is_found_by_what_it_says_last(
+    store: TenantStore,
+):
+    search = await store.search_definitions()
+    active = search.parameter("Patient", "active")
+    assert active is not None
+    yes = Query(types=("Patient",), criteria=(Compare(active, (Token(None, "true"),)),))
+    no = Query(types=("Patient",), criteria=(Compare(active, (Token(None, "false"),)),))
+
+    async def work(session: WriteSession) -> None:
+        for id in ("a", "b", "c"):
+            await session.put(prepared("Patient", id, b'"active":true'))
+        await session.put(prepared("Patient", "a", b'"active":false'))
+        await session.delete("Patient", "b")
+
+    await store.transact(work)
+    assert [one.id for one in (await store.search(yes, limit=10)).matches] == ["c"]
+    assert [one.id for one in (await store.search(no, limit=10)).matches] == ["a"]
