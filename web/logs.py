@@ -22,9 +22,9 @@ LEVELS = {
 # that a body or a query can not get into a log by an oversight.
 FIELDS = frozenset(
     """
-    event level timestamp actor address attempt bytes command count delay_s error files job jobs
-    kind location method milliseconds missing name part parts reason request route rows setting
-    signal status store tenant token type version where worker
+    event level timestamp actor address attempt bytes changed command count delay_s error files
+    job jobs kind location looked method milliseconds missing name part parts reason request route
+    rows setting signal status store task tenant token type version where worker
     """.split()  # noqa: SIM905
 )
 FRAMES_MAX = 12
