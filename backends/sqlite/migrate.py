@@ -86,9 +86,11 @@ def _check_identity(
     connection: apsw.Connection, path: Path, schema: Schema, *, newest: int
 ) -> None:
     """Before anything is written: is this file ours, and not from the future?"""
-    application_id = connection.pragma("application_id")
-    version = connection.pragma("user_version")
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    # One statement sees one state: another process may be making the file right now.
+    application_id, version, tables = connection.execute(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) "
+        "FROM pragma_application_id, pragma_user_version"
+    ).get
     if application_id == 0 and version == 0 and tables == 0:
         return  # new
     if application_id != schema.application_id:

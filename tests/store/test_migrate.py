@@ -1,5 +1,6 @@
 """Files: made, brought up to date, or refused with a reason."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
@@ -150,3 +151,13 @@ async def test_a_store_keeps_the_id_that_it_was_given_first(path: Path) -> None:
         ) as store:
             found.append((await store.statistics()).store)
     assert found == ["first", "first"]
+
+
+def test_a_file_that_several_make_at_once_is_made_by_one_and_found_by_the_others(
+    tmp_path: Path,
+) -> None:
+    with ThreadPoolExecutor(4) as makers:
+        for n in range(25):
+            path = tmp_path / f"{n}.db"
+            list(makers.map(lambda _, path=path: prepare_file(path, TENANT), range(4)))
+            assert facts(path)[0] == len(load_migrations(TENANT))
