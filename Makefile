@@ -28,7 +28,7 @@ serve: $(READY)
 # The tests over the published examples of FHIR R4 need npm, once; without it they are skipped.
 test: check
 	-$(BIN)/python -m tests.support.package
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check $(PATHS)
