@@ -30,6 +30,7 @@ from web.cli.loading.sources import Source, find_sources
 from web.cli.loading.worker import Batch
 from web.cli.options import Exit, echo_json, json_option, settings_options, tenant_option
 from web.compose import compose, search_settings
+from web.runtime import spare_collector
 from web.settings import Settings, Validation
 
 WORKERS_MAX = 64
@@ -111,6 +112,7 @@ async def _load(
     """Load and say whether it was stopped before the end."""
     async with compose(settings) as ports, trio.open_nursery() as nursery:
         store = await _store(ports, tenant)
+        spare_collector()
         report.begin()
         held = HeldBack()
 

@@ -20,6 +20,7 @@ from engine.fhir.validate import Validator
 from engine.ports import Packer
 from web.cli.loading.cutting import Cut, Rejected
 from web.cli.loading.parsing import Check, Held, Rules, Seen, parse_cut
+from web.runtime import set_up_runtime
 
 LENGTH_BYTES = 4
 KIND_CUT = b"c"
@@ -82,6 +83,7 @@ def framed(content: bytes, kind: bytes = b"") -> bytes:
 
 def main() -> None:
     """Serve stdin until it ends."""
+    set_up_runtime()  # otherwise the memory of each batch is mapped anew
     # A terminal sends its Ctrl-C to all; when to stop is for the load to say.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
