@@ -11,10 +11,13 @@ import msgspec
 
 from engine.errors import IssueCode
 from engine.fhir.search.rows import Rows
+from engine.instant import format_instant
 from engine.tenant import TenantId, TenantKey
 
 JobId = NewType("JobId", str)
 WorkerId = NewType("WorkerId", str)
+
+_NO_INSTANT = format_instant(0)
 
 
 class ExportStatus(enum.StrEnum):
@@ -260,6 +263,11 @@ class Prepared(msgspec.Struct, frozen=True):
     def body(self, version: int, instant: str) -> bytes:
         """The line to be stored, without newline."""
         return b'%b%d","lastUpdated":"%b%b' % (self.head, version, instant.encode(), self.tail)
+
+    @property
+    def unwritten_body(self) -> bytes:
+        """The line for who looks at it before it is written: version and time mean nothing yet."""
+        return self.body(1, _NO_INSTANT)
 
     @property
     def size_bytes(self) -> int:

@@ -102,7 +102,7 @@ def update(
     """See ResourceWriter."""
     _require_match(_live(store, resource.type, resource.id), if_match)
     if resource.type == SEARCH_PARAMETER:
-        check_usable(world, store, resource.body(1, format_instant(0)))
+        check_usable(world, store, resource.unwritten_body)
     return _put(store, resource, _write_time(store, world.clock))
 
 

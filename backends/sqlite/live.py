@@ -17,15 +17,12 @@ from backends.sqlite.types import DELETED, SEQ_BITS, ensure_type, find_type
 from backends.sqlite.unindexed import Unindexed
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.rows import Rows
-from engine.instant import format_instant
 from engine.model import Prepared, Version, Written
 
 _SQL: Final = load_queries("resources") | load_queries("index")
 
 # Larger bodies are looked at before the writer's transaction, which others wait for.
 AHEAD_BYTES_MIN = 32 * 1024
-
-_SOME_INSTANT: Final = format_instant(0)
 
 
 class Current(msgspec.Struct, frozen=True):
@@ -82,7 +79,7 @@ def rows_ahead(resource: Prepared, definitions: SearchDefinitions) -> Rows:
     """The index rows of what is not stored yet: versionId and lastUpdated have none."""
     if resource.rows is not None and resource.generation == definitions.generation:
         return resource.rows
-    return definitions.rows(resource.type, resource.body(1, _SOME_INSTANT))
+    return definitions.rows(resource.type, resource.unwritten_body)
 
 
 def put(

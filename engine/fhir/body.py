@@ -24,7 +24,6 @@ from engine.fhir.ids import (
     is_type,
     member_label,
 )
-from engine.instant import format_instant
 from engine.model import Prepared
 
 DEPTH_MAX = 64  # containers within each other; the deepest R4 example has 15
@@ -103,7 +102,7 @@ def has_id(raw: bytes) -> bool:
 
 def with_id(resource: Prepared, id: str) -> Prepared:
     """The same resource under another id. Its index rows have to be made again."""
-    body = resource.body(1, format_instant(0))
+    body = resource.unwritten_body
     text = _Object(body, "the resource")
     start, stop = text.value_start("id"), text.value_end("id")
     changed = b'%b"%b"%b' % (body[:start], id.encode(), body[stop:])

@@ -12,7 +12,6 @@ import msgspec
 from engine.errors import PenstockError, ResourceInvalid
 from engine.fhir.body import has_id, prepare, prepare_new
 from engine.fhir.search.definitions import SearchDefinitions
-from engine.instant import format_instant
 from engine.model import Issue, Prepared
 
 ISSUES_MAX = 50  # of one refusal; more would tell nobody more
@@ -79,7 +78,7 @@ class Intake:
     def _checked(self, resource: Prepared) -> Prepared:
         if self._structure is None and self._search is None:
             return resource
-        body = resource.body(1, format_instant(0))
+        body = resource.unwritten_body
         if self._structure is not None:
             issues = self._structure.check_body(body)
             if any(issue.severity in ("error", "fatal") for issue in issues):

@@ -12,7 +12,6 @@ from quart import Blueprint, Response, request
 
 from engine.errors import BadParameter, BadRequest, NotFound, NotSupported, ResourceInvalid
 from engine.fhir.body import has_id, minified, prepare
-from engine.instant import format_instant
 from engine.interactions.matching import gone
 from engine.interactions.meta import Labels, meta_of, parse_labels, with_labels, without_labels
 from engine.interactions.write import patch
@@ -181,7 +180,7 @@ class OperationsApi:
             resource = prepare(raw, type=type, id=expected, bytes_max=bytes_max)
         except ResourceInvalid as error:
             return [issue_of(error)]
-        return self._context.validator.check_body(resource.body(1, format_instant(0)))
+        return self._context.validator.check_body(resource.unwritten_body)
 
 
 def _asked(raw: bytes, arguments: Mapping[str, str]) -> _Asked:

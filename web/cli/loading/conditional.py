@@ -18,7 +18,6 @@ from engine.errors import BadRequest, ResourceInvalid
 from engine.fhir.body import prepare
 from engine.fhir.search.definitions import SearchDefinitions
 from engine.fhir.search.query import SearchContext, parse_search
-from engine.instant import format_instant
 from engine.limits import MIB
 from engine.model import Ingested, Prepared
 from engine.ports import TenantStore
@@ -32,7 +31,6 @@ STORED_BYTES = 2 * MIB
 KNOWN_MAX = 50_000  # criteria whose answers are remembered during one pass
 
 _string = msgspec.json.Decoder(str)
-_SOME_INSTANT = format_instant(0)
 
 
 class Unmatched(BadRequest):
@@ -113,7 +111,7 @@ class SecondPass:
 
     async def _add(self, one: Held, search: SearchDefinitions) -> None:
         """Put a resource among those to be stored. Raises Unmatched, BadRequest."""
-        body = Prepared(one.type, one.id, one.head, one.tail).body(1, _SOME_INSTANT)
+        body = Prepared(one.type, one.id, one.head, one.tail).unwritten_body
         found: dict[bytes, str] = {}
         for match in CONDITIONAL.finditer(body):
             if match[1] not in found:

@@ -9,7 +9,6 @@ from engine.errors import ResourceInvalid, ResourceTooLarge
 from engine.fhir.body import minified, prepare
 from engine.fhir.bundle import BUNDLE_DEPTH_MAX, Entry, Skipped, is_to_unpack, unpack
 from engine.fhir.lines import split_lines
-from engine.instant import format_instant
 from engine.limits import MIB
 from engine.model import Issue, Prepared
 from web.cli.loading.cutting import (
@@ -33,7 +32,6 @@ ID_HINT = "give it one, as NDJSON is stored under the ids that it brings"
 TWICE = "the file has a resource of this type and id already: only the first is loaded"
 
 CONDITIONAL = re.compile(rb'(?<!\\)"reference":"([A-Z][A-Za-z]{0,63}\?(?:[^"\\]|\\.)+)"')
-_SOME_INSTANT = format_instant(0)
 
 __all__ = ["BATCH_BYTES_MAX", "BATCH_ROWS", "DOCUMENT_BYTES_MAX", "Parsed", "Rules", "parse"]
 
@@ -259,7 +257,7 @@ class _Parser:
             raw, id=id, bytes_max=rules.resource_bytes_max, keep_source=rules.keep_source
         )
         if self._check is not None:
-            issues = self._check(resource.body(1, _SOME_INSTANT))
+            issues = self._check(resource.unwritten_body)
             if issues:
                 raise ResourceInvalid(_told(issues))
         return resource
