@@ -12,6 +12,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
+from backends.sqlite.instants import last_before
 from backends.sqlite.opened import OpenedFile
 from backends.sqlite.queries import load_queries
 from backends.sqlite.types import DELETED, REPLACED, SEQ_BITS, find_type
@@ -156,19 +157,6 @@ def _span(connection: apsw.Connection, type_id: int, name: str, times: Times) ->
     if times.since_ms is not None:
         first = last_before(connection, first, last, times.since_ms) + 1
     return Span(type_id, name, first, last, replaced_after)
-
-
-def last_before(connection: apsw.Connection, low: int, high: int, ms: int) -> int:
-    """A rid between these, of one type, that divides its versions: those written before `ms`
-    are not above it, the others are."""
-    while low < high:
-        middle = (low + high) // 2 + 1
-        found: Any = connection.execute(_SQL["seek"], (middle, high)).fetchall()
-        if found and found[0][1] < ms:
-            low = found[0][0]
-        else:
-            high = middle - 1
-    return low
 
 
 def _count(connection: apsw.Connection, span: Span, times: Times) -> int:

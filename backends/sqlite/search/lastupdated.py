@@ -1,13 +1,11 @@
 """`_lastUpdated`: within a type, rids are in the order of time, so a time is a place among them."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from backends.sqlite import instants
 from backends.sqlite.search.sets import Changed
 from backends.sqlite.search.view import Interval, View
 from engine.fhir.search.tree import TIME_MAX, TIME_MIN, Instant, Prefix
-
-_SEEK = "SELECT rid, upd_ms FROM version WHERE rid >= ? AND rid <= ? ORDER BY rid LIMIT 1"
 
 
 def changed_within(view: View, values: Sequence[Instant], types: Sequence[str]) -> Changed:
@@ -24,20 +22,10 @@ def changed_within(view: View, values: Sequence[Instant], types: Sequence[str]) 
 
 
 def last_before(view: View, interval: Interval, ms: int) -> int:
-    """A rid that divides a type's versions: those written before `ms` are not above it."""
+    """See instants.last_before. At the open end of time nothing has to be looked for."""
     if ms <= TIME_MIN:
         return interval.low
-    low, high = interval.low, interval.high  # all up to low are before; all above high are not
-    while low < high:
-        middle = (low + high) // 2 + 1
-        row: Any = view.connection.execute(_SEEK, (middle, high)).fetchone()
-        if row is None:
-            high = middle - 1
-        elif row[1] < ms:
-            low = row[0]
-        else:
-            high = middle - 1
-    return low
+    return instants.last_before(view.connection, interval.low, interval.high, ms)
 
 
 def _times(value: Instant) -> list[tuple[int, int]]:

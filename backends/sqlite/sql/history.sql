@@ -1,7 +1,3 @@
--- seek --
--- The first version at or after a rid. Reads no body.
-SELECT rid, upd_ms FROM version WHERE rid BETWEEN ?1 AND ?2 ORDER BY rid LIMIT 1
-
 -- newest_rids --
 -- Of one type, newest first: those not replaced before some time.
 SELECT rid FROM version WHERE rid BETWEEN ?1 AND ?2 AND sup > ?3 ORDER BY rid DESC LIMIT ?4
