@@ -1,12 +1,13 @@
 """Changes of several resources at once, in the memory backend."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from backends.memory import resources
 from backends.memory.search import find
 from backends.memory.state import Process, StoreState
+from backends.unwaiting import complete
 from engine.fhir.search.tree import Query
 from engine.model import Prepared, Version, Written
 
@@ -28,7 +29,7 @@ class MemoryTransact:
     def _transact(self, work: "Callable[[MemorySession], Awaitable[T]]") -> T:
         before = Before.of(self._store)
         try:
-            return _complete(_work_in(MemorySession(self._process, self._store), work))
+            return complete(_work_in(MemorySession(self._process, self._store), work))
         except BaseException:
             before.restore(self._store)
             raise
@@ -83,18 +84,6 @@ class Before:
             else:
                 del store.versions[key]
         store.seq, store.last_ms, store.type_numbers = self.seq, self.last_ms, self.type_numbers
-
-
-def _complete(work: "Coroutine[object, None, T]") -> T:
-    """Run it to its end, here and now: nothing may happen in between."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    finally:
-        work.close()  # nothing, unless it still waits
-    raise AssertionError("the work of a transaction waited for something else than its session")
 
 
 async def _work_in(session: MemorySession, work: Callable[[MemorySession], Awaitable[T]]) -> T:

@@ -1,12 +1,13 @@
 """Changes of several resources: `transact`, and the session that its work is given."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from backends.sqlite.live import Current, delete, find_current, put
 from backends.sqlite.opened import Find, OpenedFile
 from backends.sqlite.transaction import WriteTransaction
 from backends.sqlite.unindexed import Unindexed
+from backends.unwaiting import complete
 from engine.fhir.search.tree import Query
 from engine.model import Prepared, Version, Written
 
@@ -24,7 +25,7 @@ class Transact:
         """See engine.ports.Transactions. The work runs in the writer's thread."""
         find = self._file.find
         return await self._file.writer.apply(
-            lambda transaction: _complete(_work_in(SqliteSession(transaction, find), work)),
+            lambda transaction: complete(_work_in(SqliteSession(transaction, find), work)),
             size_bytes=size_bytes,
         )
 
@@ -68,18 +69,6 @@ class SqliteSession:
             return current
         self.complete()
         return find_current(self._transaction.connection, type, id)
-
-
-def _complete(work: "Coroutine[object, None, T]") -> T:
-    """Run it to its end, here and now."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    finally:
-        work.close()  # nothing, unless it still waits
-    raise AssertionError("the work of a transaction waited for something else than its session")
 
 
 async def _work_in(session: SqliteSession, work: Callable[[SqliteSession], Awaitable[T]]) -> T:

@@ -109,8 +109,8 @@ class Pointing:
 
 
 @dataclass(frozen=True)
-class Forward:
-    """Those that point by one of these paths to a resource of another set: a chain."""
+class Joined:
+    """What is chosen by the resources of another set, and these paths between the two."""
 
     paths: tuple[int, ...]
     inner: Set
@@ -122,6 +122,13 @@ class Forward:
     @property
     def scannable(self) -> bool:
         return self.inner.scannable
+
+    def said(self, rows: Rows) -> bool:
+        raise NotImplementedError
+
+
+class Forward(Joined):
+    """Those that point by one of these paths to a resource of another set: a chain."""
 
     def scan(self, b: Binder) -> str:
         """See Set."""
@@ -142,24 +149,9 @@ class Forward:
             f"AND {within(b, f'+{t}.res', self.interval)} AND {self.inner.holds(b, f'{t}.res')})"
         )
 
-    def said(self, rows: Rows) -> bool:
-        raise NotImplementedError
 
-
-@dataclass(frozen=True)
-class Backward:
+class Backward(Joined):
     """Those that a resource of another set points to by one of these paths: `_has`."""
-
-    paths: tuple[int, ...]
-    inner: Set
-    interval: Interval  # of the inner set's resources
-
-    light = True
-    by_body = False
-
-    @property
-    def scannable(self) -> bool:
-        return self.inner.scannable
 
     def scan(self, b: Binder) -> str:
         """See Set."""
@@ -180,6 +172,3 @@ class Backward:
             f"WHERE {t}.res = {res} AND {within(b, f'{r}.res', self.interval)} "
             f"AND {self.inner.holds(b, f'{r}.res')})"
         )
-
-    def said(self, rows: Rows) -> bool:
-        raise NotImplementedError
